@@ -1,0 +1,15 @@
+import type { NodeName } from '../../core/node.ts'
+
+/** The mesh's own transport, as the agent sees it: what libcluster calls connect, disconnect and list_nodes. */
+export interface Distribution {
+  readonly self: NodeName
+  list(): Promise<NodeName[]>
+  /** Throws a `RollcallError` with a code that a person can act on. */
+  connect(node: NodeName, options: { address?: { host: string; port: number }; signal: AbortSignal }): Promise<void>
+  /** May refuse: code `disputed`. */
+  disconnect(node: NodeName, options: { reason: 'leaving' | 'absent'; signal: AbortSignal }): Promise<void>
+  /** Takes the own node out of the mesh. */
+  leave(): Promise<void>
+  changes?(signal: AbortSignal): AsyncIterable<{ node: NodeName; up: boolean }>
+  close(): Promise<void>
+}

@@ -1,0 +1,54 @@
+import * as z from 'zod/mini'
+import { isNodeName, type NodeName } from './node.ts'
+
+/** One node as a source lists it. `id` tells a restarted node from its predecessor under the same name. */
+export interface Member {
+  node: NodeName
+  /** `leaving`: it said so itself, or its platform did (a terminating pod, say). */
+  status: 'up' | 'leaving'
+  id?: string
+  /** Where to dial when the name alone does not tell. */
+  address?: { host: string; port: number }
+  meta?: Record<string, string>
+}
+
+/** What one ask of one source gave. `at` = ms since the Unix epoch, when the source itself was asked. */
+export type Observation = { source: string; at: number } & (
+  | { outcome: 'complete'; members: Member[] }
+  | { outcome: 'partial'; members: Member[]; reason: string }
+  | { outcome: 'failed'; members?: Member[]; error: { code: string; message: string; retryAfterMs?: number } }
+)
+
+export const nodeNameSchema = z
+  .string()
+  .check(z.refine(isNodeName, { error: 'expected a node name like app@10.0.0.1 (one @, ASCII, at most 255 bytes)' }))
+
+export const memberSchema = z.object({
+  node: nodeNameSchema,
+  status: z.enum(['up', 'leaving']),
+  id: z.optional(z.string().check(z.maxLength(255))),
+  address: z.optional(
+    z.object({ host: z.string().check(z.maxLength(255)), port: z.int().check(z.minimum(1), z.maximum(65535)) }),
+  ),
+  meta: z.optional(z.record(z.string().check(z.maxLength(255)), z.string().check(z.maxLength(1024)))),
+})
+
+const at = z.number()
+const error = z.object({ code: z.string(), message: z.string(), retryAfterMs: z.optional(z.number()) })
+
+export const observationSchema = z.discriminatedUnion('outcome', [
+  z.object({ source: z.string(), at, outcome: z.literal('complete'), members: z.array(memberSchema) }),
+  z.object({
+    source: z.string(),
+    at,
+    outcome: z.literal('partial'),
+    members: z.array(memberSchema),
+    reason: z.string(),
+  }),
+  z.object({ source: z.string(), at, outcome: z.literal('failed'), members: z.optional(z.array(memberSchema)), error }),
+])
+
+/** A member that is up, from a name alone. */
+export function up(node: NodeName): Member {
+  return { node, status: 'up' }
+}
