@@ -1,0 +1,218 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** A real BIND on a loopback port of its own; its files live in a temporary folder that `stop` removes. */
+export interface Named {
+  readonly address: string
+  readonly port: number
+  /** `udp://address:port`, as the `server` option takes it. */
+  readonly server: string
+  /** Sends lines of nsupdate(1), such as `update add web.example.test 0 A 10.0.0.1`; resolves once they are served. */
+  update(...lines: string[]): Promise<void>
+  /** From now on every question about this zone is a SERVFAIL: named is told that it is a secondary whose primary is gone. */
+  breakZone(origin: string): Promise<void>
+  /** Serves a broken zone again, with all its records. */
+  mendZone(origin: string): Promise<void>
+  /** Freezes the process: questions arrive and are not answered until `resume`. */
+  pause(): void
+  resume(): void
+  stop(): Promise<void>
+}
+
+export interface NamedOptions {
+  /** Records in zone-file lines by origin (`example.test`, `0.0.10.in-addr.arpa`); SOA, NS and a TTL of 0 are put before them. */
+  zones: Readonly<Record<string, readonly string[]>>
+  /** Further zone clauses of named.conf(5). */
+  config?: string
+}
+
+/** Starts named and waits until it has loaded its zones. Throws with its log when it ends before that. */
+export async function startNamed({ zones, config = '' }: NamedOptions): Promise<Named> {
+  const folder = await mkdtemp(join(tmpdir(), 'rollcall-named-'))
+  const address = '127.0.0.1'
+  const port = await freePort()
+  const configFile = join(folder, 'named.conf')
+  const broken = new Set<string>()
+  for (const [origin, records] of Object.entries(zones)) {
+    await writeFile(join(folder, origin), zoneText(origin, records))
+  }
+  await writeFile(configFile, configText({ folder, port, origins: Object.keys(zones), broken, config }))
+
+  const child = start('named', ['-g', '-c', configFile, '-n', '1'])
+  try {
+    await logged(child, / running$/m)
+  } catch (error) {
+    await rm(folder, { recursive: true })
+    throw error
+  }
+
+  async function reload(): Promise<void> {
+    await writeFile(configFile, configText({ folder, port, origins: Object.keys(zones), broken, config }))
+    const done = logged(child, / all zones loaded$/m)
+    child.kill('SIGHUP')
+    await done
+  }
+
+  return {
+    address,
+    port,
+    server: `udp://${address}:${port}`,
+    async update(...lines) {
+      const nsupdate = start('nsupdate', ['-v'])
+      const output = collect(nsupdate)
+      nsupdate.stdin?.end([`server ${address} ${port}`, ...lines, 'send', ''].join('\n'))
+      const [code] = await once(nsupdate, 'close')
+      if (code !== 0) throw new Error(`nsupdate ended with ${code}: ${output()}`)
+    },
+    async breakZone(origin) {
+      broken.add(origin)
+      await reload()
+    },
+    async mendZone(origin) {
+      broken.delete(origin)
+      await reload()
+    },
+    pause() {
+      child.kill('SIGSTOP')
+    },
+    resume() {
+      child.kill('SIGCONT')
+    },
+    async stop() {
+      child.kill('SIGCONT')
+      await end(child)
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** dnsdist as a DNS over HTTPS server (plain HTTP/1.1 on loopback) before a DNS server. */
+export interface Dnsdist {
+  /** As the `server` option takes it. */
+  readonly url: string
+  stop(): Promise<void>
+}
+
+export async function startDnsdist({ backend }: { backend: { address: string; port: number } }): Promise<Dnsdist> {
+  const folder = await mkdtemp(join(tmpdir(), 'rollcall-dnsdist-'))
+  const [port, httpPort] = [await freePort(), await freePort()]
+  const file = join(folder, 'dnsdist.conf')
+  await writeFile(
+    file,
+    // Without the empty suffix dnsdist asks its maker's servers about its own version.
+    `setSecurityPollSuffix("")
+setLocal("127.0.0.1:${port}")
+addDOHLocal("127.0.0.1:${httpPort}", nil, nil, "/dns-query")
+newServer({address="${backend.address}:${backend.port}", healthCheckMode="up"})
+setACL({"127.0.0.0/8"})
+`,
+  )
+  const child = start('dnsdist', ['--supervised', '--disable-syslog', '-C', file])
+  const stop = async () => {
+    await end(child)
+    await rm(folder, { recursive: true, force: true })
+  }
+  try {
+    await logged(child, /Marking downstream|dnsdist .* comes with/)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { url: `http://127.0.0.1:${httpPort}/dns-query`, stop }
+}
+
+/** A port that is free for UDP and TCP on 127.0.0.1 at this moment. */
+export async function freePort(): Promise<number> {
+  const tcp = createServer().listen(0, '127.0.0.1')
+  await once(tcp, 'listening')
+  const bound = tcp.address()
+  if (bound === null || typeof bound === 'string') throw new Error('expected a bound port')
+  const udp = createSocket('udp4')
+  const free = await new Promise<boolean>((resolve) => {
+    udp.once('error', () => resolve(false))
+    udp.bind(bound.port, '127.0.0.1', () => resolve(true))
+  })
+  udp.close()
+  tcp.close()
+  await once(tcp, 'close')
+  return free ? bound.port : freePort()
+}
+
+function zoneText(origin: string, records: readonly string[]): string {
+  return [
+    `$ORIGIN ${origin}.`,
+    '$TTL 0',
+    '@ SOA ns admin 1 3600 600 86400 0',
+    '@ NS ns',
+    'ns A 127.0.0.1',
+    ...records,
+    '',
+  ].join('\n')
+}
+
+interface ConfigText {
+  folder: string
+  port: number
+  origins: readonly string[]
+  broken: ReadonlySet<string>
+  config: string
+}
+
+function configText({ folder, port, origins, broken, config }: ConfigText): string {
+  const zone = (origin: string) =>
+    broken.has(origin)
+      ? `zone "${origin}" { type secondary; primaries port 1 { 127.0.0.1; }; };`
+      : `zone "${origin}" { type primary; file "${join(folder, origin)}"; allow-update { 127.0.0.0/8; }; };`
+  return `options {
+  directory "${folder}"; pid-file "${folder}/named.pid"; session-keyfile "${folder}/session.key";
+  managed-keys-directory "${folder}"; listen-on port ${port} { 127.0.0.1; }; listen-on-v6 { none; };
+  recursion no; dnssec-validation no; notify no; empty-zones-enable no; max-udp-size 1232;
+};
+controls { };
+${origins.map(zone).join('\n')}
+${config}
+`
+}
+
+function start(program: string, options: readonly string[]): ChildProcess {
+  const child = spawn(program, options, { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } })
+  const kill = () => child.kill('SIGKILL')
+  process.once('exit', kill)
+  child.once('exit', () => process.off('exit', kill))
+  return child
+}
+
+/** Gathers what a process writes from now on. */
+function collect(child: ChildProcess, heard: (text: string) => void = () => {}): () => string {
+  let text = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk) => {
+      text += chunk
+      heard(text)
+    })
+  }
+  return () => text
+}
+
+/** Waits for a line of the log; a process that ends before it is an error that shows what it wrote. */
+async function logged(child: ChildProcess, pattern: RegExp): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const output = collect(child, (text) => {
+      if (pattern.test(text)) resolve()
+    })
+    child.once('error', reject)
+    child.once('exit', (code) => reject(new Error(`${child.spawnfile} ended with ${code}: ${output()}`)))
+  })
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const ended = once(child, 'exit')
+  child.kill('SIGTERM')
+  await ended
+}
