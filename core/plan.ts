@@ -1,8 +1,10 @@
-import type { Member, Observation } from './member.ts'
+import { isLost, linkedPeer, loseLink, planDials, settleDial, type Unlinked } from './dial.ts'
+import { fold, unheardSource } from './fold.ts'
+import type { Observation } from './member.ts'
 import type { NodeName } from './node.ts'
 import type { Policy } from './policy.ts'
-
-export type State = { version: 1; self: NodeName; at: number; topologies: object; peers: object }
+import { forget, forgetClock, graceOf, isDue, removals, type View, viewOf } from './standing.ts'
+import { emptyState, type PeerState, type State, type TopologyState, workingCopy } from './state.ts'
 
 export interface PlanInput {
   self: NodeName
@@ -77,6 +79,7 @@ export interface PlanEvent {
     | 'member_absent'
     | 'member_forgotten'
     | 'member_leaving'
+    | 'member_renewed'
     | 'source_failed'
     | 'source_recovered'
     | 'source_doubted'
@@ -94,16 +97,347 @@ export interface PlanEvent {
   message: string
 }
 
-export type { Member }
-
-/** A state that knows nothing. */
-export function emptyState(self: NodeName, now: number): State {
-  return { version: 1, self, at: now, topologies: {}, peers: {} }
+/** One call of `plan` while it is being worked out. */
+interface Draft {
+  readonly input: PlanInput
+  /** Connected now; self counts as linked to itself. */
+  readonly linked: ReadonlySet<NodeName>
+  readonly fresh: Set<NodeName>
+  readonly renewed: Set<NodeName>
+  readonly events: PlanEvent[]
+  /** Instants at which something is due without new input. */
+  readonly dueAt: number[]
 }
 
-/** Computes whom to connect to and whom to disconnect from. Pure: same input, same output. */
-export function plan(state: State | undefined, input: PlanInput): Plan {
-  void state
-  void input
-  throw new Error('being written')
+/**
+ * Computes whom to connect to and whom to disconnect from, with a reason for each. Pure: same input, same output.
+ * The returned `state` is to be given back with the next call; `undefined` starts anew. The rules are in docs/decision.md.
+ */
+export function plan(before: State | undefined, input: PlanInput): Plan {
+  const draft: Draft = {
+    input,
+    linked: new Set([...input.links, input.self]),
+    fresh: new Set(),
+    renewed: new Set(),
+    events: [],
+    dueAt: [],
+  }
+  const state = adoptState(before, draft)
+  const views = new Map<string, View>()
+  const reports: Plan['topologies'] = {}
+  const unlinked = new Map<NodeName, Unlinked>()
+  for (const [topology, asked] of Object.entries(input.topologies)) {
+    const view = observe(topology, asked, state, draft)
+    const guard = removeDue(topology, view, draft)
+    const linkedMembers = sortOutUnlinked(topology, view, unlinked, state, draft)
+    reports[topology] = report(topology, view, guard, linkedMembers, draft)
+    views.set(topology, view)
+  }
+  const verdict = selfVerdict([...views.values()], draft)
+  const leave = verdict === 'gone' || input.leaving === true
+  // A node on its way out dials nobody; what it knows of its peers stays.
+  const dials = planDials(leave || verdict === 'leaving' ? new Map() : unlinked, input)
+  const cuts = planCuts([...views.values()], draft)
+  return {
+    connect: dials.connect,
+    disconnect: leave ? [] : cuts.disconnect,
+    hold: [...dials.hold, ...cuts.hold],
+    leave,
+    topologies: reports,
+    events: draft.events,
+    state: {
+      version: 1,
+      self: input.self,
+      at: input.now,
+      topologies: Object.fromEntries([...views].map(([topology, view]) => [topology, view.state])),
+      peers: peersAfter(
+        state,
+        [...unlinked].map(([node, { peer }]) => [node, dials.peers.get(node) ?? peer]),
+        draft,
+      ),
+    },
+    recheckAt: Math.min(input.now + RECHECK_MS, ...draft.dueAt, ...dials.dueAt),
+  }
+}
+
+// With nothing pending there is nothing to wait for; an hour keeps a lost wake-up from being for ever.
+const RECHECK_MS = 3_600_000
+// The period that an interval of `never` counts as: what an operator who asks by hand does at most.
+const NEVER_MS = 60_000
+
+/** The state to go on from: one of another version or node is discarded, and no stored instant lies ahead of now. */
+function adoptState(before: State | undefined, { input, events }: Draft): State {
+  if (before === undefined) return emptyState(input.self, input.now)
+  if (before.version !== 1 || before.self !== input.self) {
+    const message = `expected version 1 of ${input.self}, got version ${before.version} of ${before.self}: starting anew, nobody is cut for what it knew`
+    events.push({ type: 'state_discarded', message })
+    return emptyState(input.self, input.now)
+  }
+  return { ...before, at: Math.min(before.at, input.now) }
+}
+
+/** Advances the topology's clock, folds what came in and works out where each node stands. */
+function observe(topology: string, asked: PlanTopology, state: State, draft: Draft): View {
+  const { input, linked, fresh, renewed, events } = draft
+  const intervalMs = asked.intervalMs > 0 ? asked.intervalMs : NEVER_MS
+  const known = Object.hasOwn(state.topologies, topology) ? state.topologies[topology] : undefined
+  const view: TopologyState = {
+    clock: (known?.clock ?? 0) + Math.min(Math.max(0, input.now - state.at), intervalMs),
+    formed: known?.formed ?? false,
+    sources: {},
+    removed: known?.removed ?? [],
+    removalClocks: [],
+    reported: known?.reported ?? [],
+  }
+  view.removalClocks = (known?.removalClocks ?? []).filter((removed) => view.clock - removed < asked.policy.confirm)
+  for (const id of asked.sources) {
+    const heard = known !== undefined && Object.hasOwn(known.sources, id) ? known.sources[id] : undefined
+    const source = workingCopy(heard ?? unheardSource(), input.now, linked)
+    view.sources[id] = source
+    const news = asked.observations.filter((observation) => observation.source === id)
+    for (const observation of news.toSorted((a, b) => a.at - b.at)) {
+      fold(source, observation, {
+        self: input.self,
+        now: input.now,
+        clock: view.clock,
+        intervalMs,
+        policy: asked.policy,
+        linked,
+        emit: (event) => {
+          if (event.type === 'member_listed' && event.node !== undefined) fresh.add(event.node)
+          if (event.type === 'member_renewed' && event.node !== undefined) renewed.add(event.node)
+          events.push({ topology, source: id, ...event })
+        },
+      })
+    }
+  }
+  return viewOf(view, asked.policy, intervalMs)
+}
+
+/** Removes who is due, within the guard; says when the guard goes up and down. */
+function removeDue(topology: string, view: View, { input, linked, events }: Draft): PlanTopologyReport['guard'] {
+  const { state } = view
+  const { due, guard } = removals(view, linked, input.self)
+  for (const node of due) {
+    state.removed.push(node)
+    state.removalClocks.push(state.clock)
+    view.standings.set(node, { kind: 'removed' })
+    events.push({ type: 'member_absent', topology, node, message: 'no source lists it any more' })
+  }
+  const raised = guard !== undefined && guard.absent > due.length
+  view.guarded = raised
+  noteCondition(
+    state,
+    'guard',
+    raised,
+    () => {
+      const message = `${guard?.absent} of ${guard?.members} members are left out at once, more than the budget: kept until the sources have insisted for confirm; check them`
+      events.push({ type: 'guard_raised', topology, message })
+    },
+    () =>
+      events.push({ type: 'guard_released', topology, message: 'no more members are left out than the budget allows' }),
+  )
+  if (!raised) return undefined
+  return { absent: guard.absent, members: guard.members, until: input.now + guard.untilClock - state.clock }
+}
+
+/**
+ * Settles every known node without link: lost, still dialling, failed; forgets those that are gone for good on evidence, and
+ * enters the rest as wanted. Returns how many known nodes have a link.
+ */
+function sortOutUnlinked(
+  topology: string,
+  view: View,
+  unlinked: Map<NodeName, Unlinked>,
+  before: State,
+  { input, linked, fresh, renewed, events, dueAt }: Draft,
+): number {
+  const { self, now } = input
+  const { policy, standings, state } = view
+  const settling = { self, now, policy }
+  const without = view.known.filter((node) => !linked.has(node))
+  const peerOf = (node: NodeName) => (renewed.has(node) ? undefined : before.peers[node])
+  const lost = without.filter((node) => {
+    if (fresh.has(node) || renewed.has(node) || standings.get(node)?.kind === 'leaving') return false
+    return isLost(peerOf(node))
+  })
+  const blameless = lost.length > Math.max(1, Math.floor(policy.budget * view.members))
+  const losses = new Set(lost)
+  const gone = new Set<NodeName>()
+  for (const node of without) {
+    const earlier = unlinked.get(node)
+    const outcome = input.outcomes?.findLast((each) => each.node === node)?.ok
+    const settled = losses.has(node)
+      ? { peer: loseLink(node, peerOf(node), { ...settling, blameless }), failed: false }
+      : settleDial(node, peerOf(node) ?? { attempt: 0 }, { ...settling, outcome })
+    const why = reasonToForget(node, view, settled.failed)
+    if (why !== undefined) {
+      gone.add(node)
+      events.push({ type: 'member_forgotten', topology, node, message: why })
+      continue
+    }
+    const left = forgetClock(node, view) - state.clock
+    dueAt.push(now + Math.min(left, view.intervalMs))
+    if (standings.get(node)?.kind === 'leaving' || earlier !== undefined) continue
+    const address = view
+      .knowers(node)
+      .map(({ details }) => details[node]?.address)
+      .find((each) => each !== undefined)
+    unlinked.set(node, { topology, policy, peer: settled.peer, ...(address && { address }) })
+  }
+  forget(state, gone)
+  return view.known.length - without.length - (view.known.includes(self) ? 1 : 0)
+}
+
+/** Why a node without link is not worth another dial, if so. */
+function reasonToForget(node: NodeName, view: View, dialFailed: boolean): string | undefined {
+  const standing = view.standings.get(node)
+  if (standing?.kind === 'removed') return 'removed, and its link is gone'
+  if (standing?.kind === 'leaving') return standing.listed ? undefined : 'it left'
+  if (standing?.kind === 'absent') {
+    if (dialFailed) return 'no source lists it, it has no link and a dial failed'
+    if (isDue(standing, view)) return 'no source lists it, and it has no link'
+  }
+  return view.state.clock >= forgetClock(node, view) ? 'it has no link, and no answer has named it for long' : undefined
+}
+
+/** What becomes of this node itself: it goes when every topology that ever listed it says so. */
+function selfVerdict(views: readonly View[], { input, dueAt }: Draft): 'wanted' | 'leaving' | 'gone' {
+  const verdicts = views.flatMap((view) => {
+    if (view.knowers(input.self).length === 0) return []
+    const verdict = verdictOf(input.self, view, input.now)
+    if (verdict.until !== undefined) dueAt.push(Math.min(verdict.until, input.now + view.intervalMs))
+    return [verdict.cut ? 'gone' : verdict.hold === 'leaving' ? 'leaving' : 'wanted'] as const
+  })
+  if (verdicts.length === 0 || verdicts.includes('wanted')) return 'wanted'
+  return verdicts.includes('leaving') ? 'leaving' : 'gone'
+}
+
+/** Cuts links that were listed once and that no topology wants any more; every topology that knows the node has a veto. */
+function planCuts(views: readonly View[], { input, linked, dueAt }: Draft): Pick<Plan, 'disconnect' | 'hold'> {
+  const disconnect: Plan['disconnect'] = []
+  const hold: Plan['hold'] = []
+  const questioned = new Set(views.flatMap(({ standings }) => [...standings.keys()]))
+  for (const node of questioned) {
+    if (!linked.has(node) || node === input.self) continue
+    const knowing = views.filter(
+      (view) => view.standings.has(node) || (views.length > 1 && view.knowers(node).length > 0),
+    )
+    const verdicts = knowing.map((view) => ({ view, ...verdictOf(node, view, input.now) }))
+    for (const { until, view } of verdicts) {
+      if (until !== undefined) dueAt.push(Math.min(until, input.now + view.intervalMs))
+    }
+    if (verdicts.every(({ cut }) => cut !== undefined)) {
+      disconnect.push({ node, reason: verdicts.some(({ cut }) => cut === 'leaving') ? 'leaving' : 'absent' })
+      continue
+    }
+    const held = verdicts.find((verdict) => verdict.hold !== undefined)
+    if (held?.hold !== undefined)
+      hold.push({ node, reason: held.hold, ...(held.until !== undefined && { until: held.until }) })
+  }
+  return { disconnect, hold }
+}
+
+interface Verdict {
+  cut?: DisconnectReason
+  hold?: HoldReason
+  until?: number
+}
+
+/** What one topology that knows a linked node says of it. Neither `cut` nor `hold`: it is wanted. */
+function verdictOf(node: NodeName, view: View, now: number): Verdict {
+  const { policy, state, standings, guarded } = view
+  const standing = standings.get(node)
+  const cut = (reason: DisconnectReason): Verdict =>
+    policy.disconnect === 'never' ? { hold: 'policy' } : { cut: reason }
+  if (standing === undefined) return {}
+  if (standing.kind === 'removed') return cut('absent')
+  if (standing.kind === 'kept') return { hold: standing.reason }
+  if (standing.kind === 'leaving') {
+    const left = standing.sinceClock + policy.drain - state.clock
+    return left <= 0 ? cut('leaving') : { hold: 'leaving', until: now + left }
+  }
+  if (guarded) return { hold: 'budget', until: now + Math.max(0, policy.confirm - standing.missedMs) }
+  if (standing.misses < policy.misses) return { hold: 'misses' }
+  return { hold: 'grace', until: now + Math.max(0, graceOf(view) - standing.missedMs) }
+}
+
+function report(
+  topology: string,
+  view: View,
+  guard: PlanTopologyReport['guard'],
+  linkedMembers: number,
+  { input, linked, events }: Draft,
+): PlanTopologyReport {
+  const { state, policy, standings } = view
+  const sources = Object.entries(state.sources)
+  const answered = sources.every(([, { outcome, answeredAt }]) => {
+    return answeredAt !== undefined || (outcome === 'failed' && linkedMembers >= Math.max(1, policy.minPeers))
+  })
+  state.formed = linkedMembers >= policy.minPeers && (state.formed || answered)
+
+  const believed = sources.length > 0 && sources.every(([, { outcome, doubted }]) => outcome === 'complete' && !doubted)
+  noteCondition(state, 'self_not_listed', believed && view.knowers(input.self).length === 0, () => {
+    const names = view.known.slice(0, 5).join(', ')
+    const message = `${view.known.length} members are listed (${names}), and this node, ${input.self}, is not: unless it is still starting, check that its name is made as theirs`
+    events.push({ type: 'self_not_listed', topology, message })
+  })
+  const blocked = [...standings].filter(
+    ([node, standing]) =>
+      standing.kind === 'kept' &&
+      standing.reason === 'source_failed' &&
+      standing.missedMs >= graceOf(view) &&
+      linked.has(node),
+  )
+  noteCondition(state, 'source_blocks_removal', blocked.length > 0, () => {
+    const failing = sources.filter(([, { outcome }]) => outcome === 'failed').map(([id]) => id)
+    const message = `${failing.join(', ')} fails, so ${blocked.length} nodes that no other source lists are kept: repair it, or take it out of the config`
+    events.push({ type: 'source_blocks_removal', topology, message })
+  })
+  return {
+    formed: state.formed,
+    ...(guard && { guard }),
+    sources: Object.fromEntries(
+      sources.map(([id, { outcome, at, listed, missing, doubted, error }]) => [
+        id,
+        {
+          ...(outcome && { outcome }),
+          ...(at !== undefined && { at }),
+          members: listed.length + Object.keys(missing).length,
+          ...(doubted && { doubted }),
+          ...(error && { error }),
+        },
+      ]),
+    ),
+  }
+}
+
+/** Reports a condition once when it begins and, if asked, once when it ends. */
+function noteCondition(
+  state: TopologyState,
+  condition: TopologyState['reported'][number],
+  holds: boolean,
+  begins: () => void,
+  ends?: () => void,
+): void {
+  const reported = state.reported.includes(condition)
+  if (holds === reported) return
+  state.reported = holds ? [...state.reported, condition] : state.reported.filter((each) => each !== condition)
+  if (holds) begins()
+  else ends?.()
+}
+
+/** What is remembered of the peers: all that are wanted without link, and of the linked ones a penalty that is left. */
+function peersAfter(
+  before: State,
+  unlinked: [NodeName, PeerState][],
+  { input, linked, renewed }: Draft,
+): State['peers'] {
+  const [first] = Object.values(input.topologies)
+  const kept = Object.entries(before.peers).flatMap(([node, peer]): [NodeName, PeerState][] => {
+    if (first === undefined || !linked.has(node) || renewed.has(node)) return []
+    const left = linkedPeer(peer, input.now, first.policy)
+    return left === undefined ? [] : [[node, left]]
+  })
+  return Object.fromEntries([...kept, ...unlinked])
 }

@@ -1,0 +1,119 @@
+import { hash32 } from './hash.ts'
+import type { NodeName } from './node.ts'
+import { decayedPenalty, dialWait, raisedPenalty } from './penalty.ts'
+import type { Plan } from './plan.ts'
+import type { Policy } from './policy.ts'
+import type { PeerState } from './state.ts'
+
+/** A known peer without link, and how its dials stand. */
+export interface Unlinked {
+  readonly topology: string
+  readonly policy: Policy
+  readonly peer: PeerState
+  readonly address?: { host: string; port: number }
+}
+
+/** What settles a peer: who asks, when, under which policy, and what became of the dial under way, if that is known. */
+export interface Settling {
+  readonly self: NodeName
+  readonly now: number
+  readonly policy: Policy
+  readonly outcome: boolean | undefined
+}
+
+/** Whether a known peer without link had one until now. */
+export function isLost(peer: PeerState | undefined): boolean {
+  return peer === undefined || peer.linked === true
+}
+
+/** The peer after the time that has passed: a dial that ended without a link is a failed one and costs a penalty. */
+export function settleDial(
+  node: NodeName,
+  before: PeerState,
+  settling: Settling,
+): { peer: PeerState; failed: boolean } {
+  const { now, policy, outcome } = settling
+  const peer = { ...before }
+  // A clock that was set back must not leave a dial under way for ever, nor a wait longer than the longest.
+  if (peer.dialledAt !== undefined) peer.dialledAt = Math.min(peer.dialledAt, now)
+  if (peer.penaltyAt !== undefined) peer.penaltyAt = Math.min(peer.penaltyAt, now)
+  if (peer.retryAt !== undefined) peer.retryAt = Math.min(peer.retryAt, now + policy.maxWait)
+  if (peer.dialledAt === undefined) return { peer, failed: false }
+  if (outcome !== false && now - peer.dialledAt < policy.dialTimeout) return { peer, failed: false }
+  delete peer.dialledAt
+  return { peer: penalised(node, peer, settling), failed: true }
+}
+
+/** A peer whose link is gone. One that is lost together with too many others (`blameless`) pays nothing: that was us, not them. */
+export function loseLink(
+  node: NodeName,
+  before: PeerState | undefined,
+  { blameless, ...settling }: Omit<Settling, 'outcome'> & { blameless: boolean },
+): PeerState {
+  const { penalty, penaltyAt } = before ?? {}
+  const peer: PeerState = { attempt: 0, lost: true }
+  if (penalty !== undefined && penaltyAt !== undefined) Object.assign(peer, { penalty, penaltyAt })
+  return blameless ? peer : penalised(node, peer, { ...settling, outcome: undefined })
+}
+
+function penalised(node: NodeName, peer: PeerState, { self, now, policy }: Settling): PeerState {
+  const penalty = raisedPenalty(penaltyOf(peer, now, policy))
+  const wait = dialWait(penalty, policy.maxWait, { self, peer: node, attempt: peer.attempt })
+  return { ...peer, penalty, penaltyAt: now, retryAt: now + wait }
+}
+
+function penaltyOf({ penalty = 0, penaltyAt = 0 }: PeerState, now: number, policy: Policy): number {
+  return decayedPenalty({ penalty, penaltyAt }, now, policy.halfLife)
+}
+
+/** What is remembered of a peer that has a link: its penalty, until it is gone. The wait is over with the link. */
+export function linkedPeer(peer: PeerState, now: number, policy: Policy): PeerState | undefined {
+  const { penalty, penaltyAt } = peer
+  if (penalty === undefined || penaltyAt === undefined || penaltyOf(peer, now, policy) === 0) return undefined
+  return { attempt: 0, linked: true, penalty, penaltyAt: Math.min(penaltyAt, now) }
+}
+
+/** Orders the dials that are due, at most `dialsPerRound` under way at once, in an order that differs from node to node. */
+export function planDials(
+  wanted: ReadonlyMap<NodeName, Unlinked>,
+  { self, now }: { self: NodeName; now: number },
+): Pick<Plan, 'connect' | 'hold'> & { peers: Map<NodeName, PeerState>; dueAt: number[] } {
+  const connect: Plan['connect'] = []
+  const hold: Plan['hold'] = []
+  const dueAt: number[] = []
+  const peers = new Map<NodeName, PeerState>()
+  const underWay = new Map<string, number>()
+  const ready: { node: NodeName; order: number; dial: Unlinked }[] = []
+  for (const [node, dial] of wanted) {
+    const { topology, policy, peer } = dial
+    peers.set(node, peer)
+    if (peer.dialledAt !== undefined) {
+      const until = peer.dialledAt + policy.dialTimeout
+      underWay.set(topology, (underWay.get(topology) ?? 0) + 1)
+      hold.push({ node, reason: 'dialling', until })
+      dueAt.push(until)
+    } else if (peer.retryAt !== undefined && peer.retryAt > now) {
+      hold.push({ node, reason: 'backoff', until: peer.retryAt })
+      dueAt.push(peer.retryAt)
+    } else {
+      ready.push({ node, order: hash32(`${self} ${node}`), dial })
+    }
+  }
+  ready.sort((a, b) => a.order - b.order)
+  for (const { node, dial } of ready) {
+    const { topology, policy, peer, address } = dial
+    const dialling = underWay.get(topology) ?? 0
+    if (dialling >= policy.dialsPerRound) {
+      hold.push({ node, reason: 'round_full' })
+      continue
+    }
+    underWay.set(topology, dialling + 1)
+    const attempt = peer.attempt + 1
+    const { retryAt: _over, ...rest } = peer
+    peers.set(node, { ...rest, attempt, dialledAt: now })
+    const reason = attempt > 1 ? 'retry' : peer.lost ? 'lost' : 'new'
+    connect.push({ node, ...(address && { address }), attempt, reason })
+    dueAt.push(now + policy.dialTimeout)
+  }
+  return { connect, hold, peers, dueAt }
+}

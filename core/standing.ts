@@ -1,0 +1,158 @@
+import type { NodeName } from './node.ts'
+import type { Policy } from './policy.ts'
+import type { SourceState, TopologyState } from './state.ts'
+
+/** Where a node stands in one topology, when it is not plainly listed and wanted. */
+export type Standing =
+  | { kind: 'leaving'; sinceClock: number; listed: boolean }
+  /** Every source that ever listed it leaves it out; the numbers are those of the source that did so least. */
+  | { kind: 'absent'; misses: number; missedMs: number }
+  /** Decided to go; stays so until a source names it or is doubted. */
+  | { kind: 'removed' }
+  /** Left out, but by whom nobody is cut for. */
+  | { kind: 'kept'; reason: 'source_failed' | 'doubted'; missedMs: number }
+
+/** One topology while it is being planned: its state, and what follows from it. */
+export interface View {
+  readonly state: TopologyState
+  readonly policy: Policy
+  /** The interval; 1 minute where it is `never`. */
+  readonly intervalMs: number
+  /** Every node known from any of its sources, once each. */
+  readonly known: readonly NodeName[]
+  /** How many are known and not leaving. */
+  readonly members: number
+  /** Of the known nodes, those that are not plainly listed and wanted. */
+  readonly standings: Map<NodeName, Standing>
+  /** More members are left out than the budget allows: only confirmed ones go. */
+  guarded: boolean
+  /** The sources that know a node. */
+  readonly knowers: (node: NodeName) => readonly SourceState[]
+}
+
+/** Works out where each node stands that is leaving or that the last answers did not name. */
+export function viewOf(state: TopologyState, policy: Policy, intervalMs: number): View {
+  const sources = Object.values(state.sources)
+  const listedBy = new Map<SourceState, ReadonlySet<NodeName>>()
+  function lists(source: SourceState, node: NodeName): boolean {
+    const listed = listedBy.get(source) ?? new Set(source.listed)
+    listedBy.set(source, listed)
+    return listed.has(node)
+  }
+  const knowers = (node: NodeName) => sources.filter((source) => node in source.missing || lists(source, node))
+  state.removed = state.removed.filter((node) => {
+    const knowing = knowers(node)
+    return knowing.length > 0 && knowing.every(({ missing, doubted }) => node in missing && !doubted)
+  })
+  const removed = new Set(state.removed)
+  const standings = new Map<NodeName, Standing>()
+  for (const source of sources) {
+    for (const node of [...Object.keys(source.missing), ...Object.keys(source.leavingClocks)]) {
+      const standing = standingOf(node, sources.length === 1 ? sources : knowers(node), removed.has(node))
+      if (standing !== undefined) standings.set(node, standing)
+    }
+  }
+  const known = knownNodes(sources)
+  const leaving = [...standings.values()].filter(({ kind }) => kind === 'leaving').length
+  return { state, policy, intervalMs, known, members: known.length - leaving, standings, knowers, guarded: false }
+}
+
+function knownNodes(sources: readonly SourceState[]): NodeName[] {
+  const [only, ...others] = sources
+  if (only === undefined) return []
+  // One source names each node once: no set to build, which is most of the cost for 100,000 nodes.
+  if (others.length === 0) return [...only.listed, ...Object.keys(only.missing)]
+  return [...new Set(sources.flatMap(({ listed, missing }) => [...listed, ...Object.keys(missing)]))]
+}
+
+function standingOf(node: NodeName, knowers: readonly SourceState[], removed: boolean): Standing | undefined {
+  const missing = knowers.map((source) => source.missing[node])
+  const listed = missing.includes(undefined)
+  const leavingClocks = knowers.flatMap((source) => source.leavingClocks[node] ?? [])
+  if (leavingClocks.length > 0) return { kind: 'leaving', sinceClock: Math.min(...leavingClocks), listed }
+  if (listed) return undefined
+  if (removed) return { kind: 'removed' }
+  const missedMs = Math.max(...missing.map((each) => each?.missedMs ?? 0))
+  if (knowers.some(({ outcome }) => outcome === 'failed')) return { kind: 'kept', reason: 'source_failed', missedMs }
+  if (knowers.some(({ outcome, doubted }) => outcome !== 'complete' || doubted)) {
+    return { kind: 'kept', reason: 'doubted', missedMs }
+  }
+  return {
+    kind: 'absent',
+    misses: Math.min(...missing.map((each) => each?.misses ?? 0)),
+    missedMs: Math.min(...missing.map((each) => each?.missedMs ?? 0)),
+  }
+}
+
+/** How long the answers must leave a node out: never below 3 intervals, or `misses` could not tell a glitch from a wish. */
+export function graceOf({ policy, intervalMs }: Pick<View, 'policy' | 'intervalMs'>): number {
+  return Math.max(policy.grace, 3 * intervalMs)
+}
+
+/** Whether the answers have left a node out often enough and for long enough. */
+export function isDue(
+  { misses, missedMs }: { misses: number; missedMs: number },
+  view: Pick<View, 'policy' | 'intervalMs'>,
+): boolean {
+  return misses >= view.policy.misses && missedMs >= graceOf(view)
+}
+
+export interface Guard {
+  absent: number
+  members: number
+  /** Clock when those absent now will all be confirmed. */
+  untilClock: number
+}
+
+/**
+ * Decides who is removed now. Within the budget every node whose misses are due; beyond it only those whose own misses add up
+ * to `confirm`: all or none, so that no agent chooses other victims than its neighbour.
+ */
+export function removals(
+  view: View,
+  linked: ReadonlySet<NodeName>,
+  self: NodeName,
+): { due: NodeName[]; guard?: Guard } {
+  const { state, policy, standings } = view
+  const absent = [...standings].flatMap(([node, standing]) =>
+    standing.kind === 'absent' && linked.has(node) ? [{ node, ...standing }] : [],
+  )
+  if (absent.length === 0) return { due: [] }
+  const recent = state.removalClocks.length
+  const members = view.members - state.removed.length + recent + (view.knowers(self).length > 0 ? 0 : 1)
+  const raised = absent.length + recent > Math.max(1, Math.floor(policy.budget * members))
+  const due = absent.filter((each) => isDue(each, view))
+  const going = raised ? due.filter(({ missedMs }) => missedMs >= policy.confirm) : due
+  const left = Math.max(...absent.map(({ missedMs }) => policy.confirm - missedMs))
+  return {
+    due: going.map(({ node }) => node),
+    ...(raised && { guard: { absent: absent.length, members, untilClock: state.clock + Math.max(0, left) } }),
+  }
+}
+
+/** When a node without link is forgotten unless it is named again, as a clock time. */
+export function forgetClock(node: NodeName, { policy, knowers }: View): number {
+  const knowing = knowers(node)
+  const namedClock = Math.max(
+    ...knowing.map(({ missing, answeredClock }) => missing[node]?.namedClock ?? answeredClock ?? 0),
+  )
+  const answering = knowing.filter(({ outcome }) => outcome !== 'failed')
+  const leftOut = answering.length > 0 && answering.every(({ missing }) => node in missing)
+  return namedClock + (leftOut ? Math.min(policy.confirm, policy.stale) : policy.stale)
+}
+
+/** Drops nodes from all that a topology knows. */
+export function forget(state: TopologyState, nodes: ReadonlySet<NodeName>): void {
+  if (nodes.size === 0) return
+  state.removed = state.removed.filter((node) => !nodes.has(node))
+  for (const source of Object.values(state.sources)) {
+    source.listed = source.listed.filter((node) => !nodes.has(node))
+    source.details = { ...source.details }
+    for (const node of nodes) {
+      delete source.missing[node]
+      delete source.details[node]
+      delete source.leavingClocks[node]
+      delete source.returnedClocks[node]
+    }
+  }
+}

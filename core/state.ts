@@ -1,0 +1,169 @@
+import * as z from 'zod/mini'
+import type { NodeName } from './node.ts'
+
+/**
+ * What `plan` remembers, as plain JSON. Two kinds of time: fields ending in `At` are ms since the Unix epoch; fields ending
+ * in `Clock` are on the topology's `clock`, which runs only while somebody observes, so that a sleep or a clock jump counts
+ * for nothing.
+ */
+export interface State {
+  readonly version: 1
+  readonly self: NodeName
+  /** `now` of the plan that wrote it. */
+  readonly at: number
+  readonly topologies: Record<string, TopologyState>
+  /** Known peers without link, and linked ones with a penalty left. A known peer that is not here had a link. */
+  readonly peers: Record<NodeName, PeerState>
+}
+
+export interface TopologyState {
+  /** Observed ms: each plan adds the time since the last one, at most one interval. */
+  clock: number
+  formed: boolean
+  sources: Record<string, SourceState>
+  /** Decided to go, and still linked (or self). */
+  removed: NodeName[]
+  /** When each removal within `confirm` was decided. */
+  removalClocks: number[]
+  /** Conditions that were reported and still hold, so that each is an event once. */
+  reported: ('guard' | 'self_not_listed' | 'source_blocks_removal')[]
+}
+
+export interface SourceState {
+  /** The newest `at` counted. */
+  at?: number
+  /** `at` of the newest observation counted whose own time lay ahead of ours: it must not be counted again later. */
+  ahead?: number
+  outcome?: 'complete' | 'partial' | 'failed'
+  error?: { code: string; message: string }
+  /** The last answer was `complete`, and is not believed in what it leaves out. */
+  doubted?: true
+  /** Until when its answers are doubted for having brought nodes back. */
+  doubtedUntilClock?: number
+  /** When it last answered, complete or partial. */
+  answeredAt?: number
+  answeredClock?: number
+  /** Whom its last answer named. */
+  listed: NodeName[]
+  /** Whom it named before, and the last answer did not. */
+  missing: Record<NodeName, Missing>
+  details: Record<NodeName, { id?: string; address?: { host: string; port: number } }>
+  /** Whom it said to be leaving, and since when. */
+  leavingClocks: Record<NodeName, number>
+  /** The last two nodes that it brought back though their links had stood all the while. */
+  returnedClocks: Record<NodeName, number>
+}
+
+export interface Missing {
+  /** When it was last named. */
+  namedClock: number
+  misses: number
+  missedMs: number
+  /** Its link has stood ever since. */
+  linked?: true
+}
+
+export interface PeerState {
+  /** Dials since it last had a link. */
+  attempt: number
+  /** The dial that is under way. */
+  dialledAt?: number
+  /** Not dialled before. */
+  retryAt?: number
+  penalty?: number
+  penaltyAt?: number
+  /** It had a link once. */
+  lost?: true
+  /** It has a link now; only the penalty is remembered. */
+  linked?: true
+}
+
+/** A state that knows nothing. */
+export function emptyState(self: NodeName, now: number): State {
+  return { version: 1, self, at: now, topologies: {}, peers: {} }
+}
+
+/** A source of a state as something that may be written to, its instants not ahead of `now`, its links as they stand now. */
+export function workingCopy(source: SourceState, now: number, linked: ReadonlySet<NodeName>): SourceState {
+  const copy: SourceState = {
+    ...source,
+    missing: {},
+    leavingClocks: { ...source.leavingClocks },
+    returnedClocks: { ...source.returnedClocks },
+  }
+  if (copy.at !== undefined) copy.at = Math.min(copy.at, now)
+  if (copy.answeredAt !== undefined) copy.answeredAt = Math.min(copy.answeredAt, now)
+  for (const [node, { linked: stood, ...missing }] of Object.entries(source.missing)) {
+    copy.missing[node] = stood && linked.has(node) ? { ...missing, linked: true } : missing
+  }
+  return copy
+}
+
+const time = z.number()
+const node = z.string()
+const stateSchema = z.object({
+  version: z.literal(1),
+  self: node,
+  at: time,
+  topologies: z.record(
+    z.string(),
+    z.object({
+      clock: time,
+      formed: z.boolean(),
+      removed: z.array(node),
+      removalClocks: z.array(time),
+      reported: z.array(z.enum(['guard', 'self_not_listed', 'source_blocks_removal'])),
+      sources: z.record(
+        z.string(),
+        z.object({
+          at: z.optional(time),
+          ahead: z.optional(time),
+          outcome: z.optional(z.enum(['complete', 'partial', 'failed'])),
+          error: z.optional(z.object({ code: z.string(), message: z.string() })),
+          doubted: z.optional(z.literal(true)),
+          doubtedUntilClock: z.optional(time),
+          answeredAt: z.optional(time),
+          answeredClock: z.optional(time),
+          listed: z.array(node),
+          missing: z.record(
+            node,
+            z.object({ namedClock: time, misses: time, missedMs: time, linked: z.optional(z.literal(true)) }),
+          ),
+          details: z.record(
+            node,
+            z.object({
+              id: z.optional(z.string()),
+              address: z.optional(z.object({ host: z.string(), port: z.number() })),
+            }),
+          ),
+          leavingClocks: z.record(node, time),
+          returnedClocks: z.record(node, time),
+        }),
+      ),
+    }),
+  ),
+  peers: z.record(
+    node,
+    z.object({
+      attempt: time,
+      dialledAt: z.optional(time),
+      retryAt: z.optional(time),
+      penalty: z.optional(time),
+      penaltyAt: z.optional(time),
+      lost: z.optional(z.literal(true)),
+      linked: z.optional(z.literal(true)),
+    }),
+  ),
+})
+
+/**
+ * A state that came from outside (a file, an HTTP body), or undefined when it has not the shape of one.
+ * One of another version or of another node has it as far as this goes: `plan` discards it with an event.
+ */
+export function parseState(value: unknown): State | undefined {
+  const parsed = stateSchema.safeParse(value)
+  if (parsed.success) return parsed.data as State
+  const version = z.looseObject({ version: z.number(), self: node }).safeParse(value)
+  if (!version.success || version.data.version === 1) return undefined
+  return { ...emptyState(version.data.self, 0), version: version.data.version } as unknown as State
+}
