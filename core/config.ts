@@ -1,18 +1,20 @@
 import * as z from 'zod/mini'
-import { durationSchema } from './duration.ts'
-import { RollcallError } from './error.ts'
+import { configError, describeGot, expectation, explainIssues, unknownName } from './config-error.ts'
+import { durationSchema, intervalSchema } from './duration.ts'
+import { interpolate } from './interpolation.ts'
 import { memberSchema, nodeNameSchema } from './member.ts'
+import { basenameOf, hostOf, nodeName } from './node.ts'
 import { defaultPolicy, type Policy, policySchema } from './policy.ts'
 import { dnsOptionsSchema } from './sources/dns.ts'
 
 /** The config after parsing: durations in ms, defaults filled in, every source with its id. */
 export interface Config {
-  node?: string
-  distribution?: DistributionConfig
+  node?: string | undefined
+  distribution?: DistributionConfig | undefined
   topologies: Record<string, TopologyConfig>
-  agent: { listen?: string; state?: string; leaveOnExit: boolean }
+  agent: { listen?: string | undefined; state?: string | undefined; leaveOnExit: boolean }
   /** Absent: nobody said who may call; hosts then refuse or serve loopback only. */
-  auth?: 'none' | AuthEntry[]
+  auth?: 'none' | AuthEntry[] | undefined
   log: { level: 'debug' | 'info' | 'warn' | 'error' | 'silent' }
 }
 
@@ -39,13 +41,27 @@ export type StaticOptions = z.infer<typeof staticOptionsSchema>
 export type FunctionOptions = z.infer<typeof functionOptionsSchema>
 export type ExecOptions = z.infer<typeof execOptionsSchema>
 
-const name = z.optional(z.string().check(z.minLength(1)))
 const text = z.string().check(z.minLength(1))
+const name = z.optional(text)
 const command = z.array(text).check(z.minLength(1, { error: 'expected a program and its arguments' }))
-const port = z.int().check(z.minimum(1), z.maximum(65535))
+// `${PORT}` is text once it is replaced.
+const port = z.pipe(
+  z.transform((value) => (typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value)),
+  z.int().check(z.minimum(1), z.maximum(65535)),
+)
 const mfa = z.array(text).check(z.minLength(2, { error: 'expected [module, function, ...args]' }))
+const node = z.pipe(
+  nodeNameSchema,
+  z.transform((value) => nodeName(basenameOf(value), hostOf(value))),
+)
+const member = z.strictObject({
+  ...memberSchema.shape,
+  node,
+  status: z._default(memberSchema.shape.status, 'up'),
+  address: z.optional(z.strictObject({ host: text, port })),
+})
 
-const staticOptionsSchema = z.strictObject({ name, nodes: z.array(z.union([nodeNameSchema, memberSchema])) })
+export const staticOptionsSchema = z.strictObject({ name, nodes: z.array(z.union([node, member])) })
 const functionOptionsSchema = z.strictObject({
   name,
   url: text.check(z.regex(/^https?:\/\//, { error: 'expected an http:// or https:// address' })),
@@ -55,7 +71,7 @@ const functionOptionsSchema = z.strictObject({
   timeout: z._default(durationSchema, 5_000),
 })
 const execOptionsSchema = z.strictObject({ name, command, timeout: z._default(durationSchema, 10_000) })
-const noneOptionsSchema = z.strictObject({ name })
+const noneOptionsSchema = z.nullable(z.strictObject({ name }))
 
 const sourceSchemas = {
   static: staticOptionsSchema,
@@ -65,19 +81,22 @@ const sourceSchemas = {
   none: noneOptionsSchema,
 }
 
-const sourceSchema = z.strictObject({
-  static: z.optional(staticOptionsSchema),
-  dns: z.optional(dnsOptionsSchema),
-  function: z.optional(functionOptionsSchema),
-  exec: z.optional(execOptionsSchema),
-  none: z.optional(z.union([noneOptionsSchema, z.null()])),
-})
+const oneKind = { error: 'expected exactly one kind of source in an entry of the list' }
+const sourceEntrySchema = z.partial(
+  z.strictObject(sourceSchemas, {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys'
+        ? unknownName('source', issue.keys[0] ?? '', Object.keys(sourceSchemas))
+        : 'expected a kind of source and its options',
+  }),
+)
+const sourceSchema = z.union([z.literal('none'), sourceEntrySchema.check(z.refine(hasOneKey, oneKind))])
 
 const beamSchema = z.strictObject({
   mode: z._default(z.enum(['sidecar']), 'sidecar'),
   cookie: text,
   /** The agent's own node name; `rollcall-<basename>@<host>` by default: one stable name, for every name is an atom for ever. */
-  name: z.optional(nodeNameSchema),
+  name: z.optional(node),
   epmd: z.optional(z.strictObject({ host: z.optional(text), port: z.optional(port) })),
   /** The node's distribution port, when it runs without epmd. */
   port: z.optional(port),
@@ -88,6 +107,12 @@ const beamSchema = z.strictObject({
 })
 
 const execDistributionSchema = z.strictObject({ connect: command, disconnect: command, list: command })
+const distributionSchema = z.pipe(
+  z
+    .strictObject({ beam: z.optional(beamSchema), exec: z.optional(execDistributionSchema) })
+    .check(z.refine(hasOneKey, { error: 'expected either beam or exec' })),
+  z.transform((value) => value as DistributionConfig),
+)
 
 const authEntrySchema = z.strictObject({
   name: text,
@@ -99,21 +124,30 @@ const authEntrySchema = z.strictObject({
   nodes: z._default(text, '*'),
 })
 
+const topologySchema = z.strictObject({
+  /** How often a source is asked: a new node is found within 5 s, and a mesh of 100 asks 20 times a second. */
+  interval: z._default(intervalSchema, 5_000),
+  sources: z.array(sourceSchema),
+  policy: z._default(policySchema, { ...defaultPolicy }),
+})
+
+const someTopology = 'expected at least one topology: a name, and under it its sources'
+const listen = z
+  .string()
+  .check(z.regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, { error: 'expected host:port like 127.0.0.1:8788' }))
+
 /** The schema of `rollcall.yaml`: what `rollcall schema` prints. Later work only adds keys. */
 export const configSchema = z.strictObject({
-  node: z.optional(nodeNameSchema),
-  distribution: z.optional(z.strictObject({ beam: z.optional(beamSchema), exec: z.optional(execDistributionSchema) })),
-  topologies: z.record(
-    text,
-    z.strictObject({
-      interval: z._default(z.union([z.literal('never'), durationSchema]), 5_000),
-      sources: z.array(sourceSchema),
-      policy: z._default(policySchema, { ...defaultPolicy }),
-    }),
-  ),
+  node: z.optional(node),
+  distribution: z.optional(distributionSchema),
+  topologies: z
+    .record(text, topologySchema, {
+      error: ({ code }) => (code === 'invalid_key' ? 'expected a name for the topology' : someTopology),
+    })
+    .check(z.refine((topologies) => Object.keys(topologies).length > 0, someTopology)),
   agent: z.optional(
     z.strictObject({
-      listen: z.optional(text),
+      listen: z.optional(listen),
       state: z.optional(text),
       leaveOnExit: z._default(z.boolean(), false),
     }),
@@ -127,6 +161,54 @@ export function parseConfig(
   raw: unknown,
   { file, env }: { file: string; env: Record<string, string | undefined> },
 ): Config {
-  void env
-  throw new RollcallError('config', `[config] ${file}: not written yet ${String(raw)}`)
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+    throw configError(file, [], `expected a mapping with the key topologies, ${describeGot(raw, [])}`)
+  }
+  const parsed = z.safeParse(configSchema, interpolate(raw, { file, env }), { error: expectation })
+  if (!parsed.success) {
+    const { path, sentence } = explainIssues(parsed.error.issues, raw)
+    throw configError(file, path, sentence)
+  }
+  const { topologies, agent, log, ...rest } = parsed.data
+  return {
+    ...rest,
+    topologies: Object.fromEntries(
+      Object.entries(topologies).map(([topology, { interval, sources, policy }]) => [
+        topology,
+        { intervalMs: interval, sources: sourceConfigs(sources, { file, topology }), policy },
+      ]),
+    ),
+    agent: agent ?? { leaveOnExit: false },
+    log: log ?? { level: 'info' },
+  }
+}
+
+function sourceConfigs(
+  entries: readonly z.infer<typeof sourceSchema>[],
+  { file, topology }: { file: string; topology: string },
+): SourceConfig[] {
+  const sources: SourceConfig[] = []
+  for (const [index, entry] of entries.entries()) {
+    const source = sourceConfig(entry)
+    if (source.kind === 'none') continue
+    if (sources.some(({ id }) => id === source.id)) {
+      throw configError(
+        file,
+        ['topologies', topology, 'sources', index, source.kind],
+        `expected a name of its own, got a second source ${source.id}: add name: …`,
+      )
+    }
+    sources.push(source)
+  }
+  return sources
+}
+
+function sourceConfig(entry: z.infer<typeof sourceSchema>): SourceConfig {
+  const [[kind, value] = ['none', null]] = entry === 'none' ? [] : Object.entries(entry)
+  const { name, ...options } = value ?? {}
+  return { id: name ?? kind, kind: kind as SourceKind, options }
+}
+
+function hasOneKey(value: object): boolean {
+  return Object.keys(value).length === 1
 }

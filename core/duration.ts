@@ -2,6 +2,8 @@ import * as z from 'zod/mini'
 
 const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/
+const duration = { error: 'expected a duration like 250ms, 5s, 2m or 1h' }
+const interval = { error: 'expected a duration like 250ms, 5s, 2m or 1h, or never' }
 
 /** Ms of `250ms`, `5s`, `2m`, `1h` or a number of ms; undefined for anything else. */
 export function parseDuration(value: string | number): number | undefined {
@@ -11,12 +13,25 @@ export function parseDuration(value: string | number): number | undefined {
   return scale === undefined ? undefined : Number(amount) * scale
 }
 
-const isDuration = (value: string | number) => parseDuration(value) !== undefined
-
 /** A duration in the config, ms after parsing. */
 export const durationSchema = z.pipe(
-  z
-    .union([z.string(), z.number()], { error: 'expected a duration like 250ms, 5s, 2m or 1h' })
-    .check(z.refine(isDuration, { error: 'expected a duration like 250ms, 5s, 2m or 1h' })),
+  z.union([z.string().check(z.regex(DURATION, duration)), z.number().check(z.minimum(0, duration))], duration),
   z.transform((value: string | number) => parseDuration(value) ?? 0),
 )
+
+/** A duration above 0, or `never`, which is 0 after parsing: a plain 0 would say "all the time" to some and "never" to others. */
+export const intervalSchema = z.pipe(
+  z.union(
+    [
+      z.literal('never', interval),
+      z.string().check(z.regex(DURATION, interval), z.refine(isPositive, interval)),
+      z.number().check(z.gt(0, interval)),
+    ],
+    interval,
+  ),
+  z.transform((value: string | number) => (value === 'never' ? 0 : (parseDuration(value) ?? 0))),
+)
+
+function isPositive(value: string): boolean {
+  return parseDuration(value) !== 0
+}

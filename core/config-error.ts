@@ -1,0 +1,143 @@
+import type * as z from 'zod/mini'
+import { RollcallError } from './error.ts'
+
+/** Where in the file: keys and list positions. */
+export type ConfigPath = readonly PropertyKey[]
+
+const KINDS: Record<string, string> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  object: 'a mapping',
+  record: 'a mapping',
+  array: 'a list',
+}
+// Their values are named nowhere: an error ends in logs that more people read than the config.
+const SECRET = /cookie|token|secret|password/i
+
+/** The error of one mistake: `[config] <file>: <path>: <sentence>`. */
+export function configError(file: string, path: ConfigPath, sentence: string): RollcallError {
+  const where = path.length === 0 ? '' : `${formatPath(path)}: `
+  return new RollcallError('config', `[config] ${file}: ${where}${sentence}`)
+}
+
+/** `got …` for what stands at `path` of `raw`, as it was before `${NAME}` was replaced, so that no secret is repeated. */
+export function describeGot(raw: unknown, path: ConfigPath): string {
+  const value = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key], raw)
+  if (value === undefined || value === null) return 'got nothing'
+  if (Array.isArray(value)) return value.length === 0 ? 'got an empty list' : 'got a list'
+  if (typeof value === 'object') {
+    const keys = Object.keys(value)
+    return keys.length === 0 ? 'got an empty mapping' : `got a mapping with ${keys.join(', ')}`
+  }
+  if (path.some((key) => SECRET.test(String(key)))) return `got ${KINDS[typeof value]} that is not shown here`
+  return `got ${typeof value === 'string' ? quote(value) : JSON.stringify(value)}`
+}
+
+/** One sentence for the mistake that is most likely the cause: an unknown key before the missing one that it stands for. */
+export function explainIssues(
+  issues: readonly z.core.$ZodIssue[],
+  raw: unknown,
+): { path: ConfigPath; sentence: string } {
+  const inner = issues.flatMap(innermost)
+  const unknown = inner.find(({ code }) => code === 'unrecognized_keys')
+  if (unknown?.code === 'unrecognized_keys') {
+    return { path: [...unknown.path, ...unknown.keys.slice(0, 1)], sentence: unknown.message }
+  }
+  const [first] = inner
+  if (first === undefined) throw new TypeError('expected at least one issue, got none')
+  return { path: first.path, sentence: `${first.message}, ${describeGot(raw, first.path)}` }
+}
+
+/** What a schema without words of its own expected: an error map for zod, whose sentences all begin with `expected`. */
+export function expectation(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      return `expected ${KINDS[issue.expected] ?? issue.expected}`
+    case 'invalid_value':
+      return `expected ${alternatives(issue.values.map(String))}`
+    case 'invalid_union':
+      return `expected ${alternatives(issue.errors.flatMap(([first]) => first?.message.replace(/^expected /, '') ?? []))}`
+    case 'too_small':
+      if (issue.origin === 'string') return 'expected some text'
+      return issue.origin === 'array' ? 'expected at least one entry' : `expected at least ${issue.minimum}`
+    case 'too_big':
+      return `expected at most ${issue.maximum}${issue.origin === 'string' ? ' characters' : ''}`
+    case 'unrecognized_keys':
+      return unknownName('key', issue.keys[0] ?? '', knownKeys(issue.inst))
+    default:
+      return undefined
+  }
+}
+
+/** `unknown key graze, did you mean grace?`; all that are known where nothing is near. */
+export function unknownName(word: string, name: string, known: readonly string[]): string {
+  const near = nearest(name, known)
+  return near === undefined
+    ? `unknown ${word} ${name}; known: ${known.join(', ')}`
+    : `unknown ${word} ${name}, did you mean ${near}?`
+}
+
+/** The entry of `known` that `name` was most likely meant to be, or undefined. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const [best] = known
+    .map((candidate) => ({ candidate, distance: editDistance(plain(name), plain(candidate)) }))
+    .sort((a, b) => a.distance - b.distance)
+  // A third of the letters: two typing mistakes in `query`, and `dns` is never taken for `ec2`.
+  return best !== undefined && best.distance <= Math.max(1, name.length / 3) ? best.candidate : undefined
+}
+
+/** What a union says about the value's inside, where one of its branches took the value itself. */
+function innermost(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
+  if (issue.code !== 'invalid_union') return [issue]
+  const branch = issue.errors.find(([first]) => first !== undefined && tookTheKind(first))
+  return branch?.flatMap((inside) => innermost({ ...inside, path: [...issue.path, ...inside.path] })) ?? [issue]
+}
+
+function tookTheKind({ code, path }: z.core.$ZodIssue): boolean {
+  return path.length > 0 || (code !== 'invalid_type' && code !== 'invalid_value')
+}
+
+function knownKeys(schema: unknown): string[] {
+  const shape = (schema as z.core.$ZodObject | undefined)?._zod.def.shape
+  return Object.keys(shape ?? {})
+}
+
+function formatPath(path: ConfigPath): string {
+  return path
+    .map((key) => {
+      if (typeof key === 'number') return `[${key}]`
+      return /^[\w-]+$/.test(String(key)) ? `.${String(key)}` : `[${JSON.stringify(String(key))}]`
+    })
+    .join('')
+    .replace(/^\./, '')
+}
+
+function alternatives(words: readonly string[]): string {
+  const unique = [...new Set(words)]
+  return unique.length < 2 ? unique.join('') : `${unique.slice(0, -1).join(', ')} or ${unique.at(-1)}`
+}
+
+/** Short, and without the credentials of an address. */
+function quote(text: string): string {
+  return JSON.stringify(text.replace(/\/\/[^/@\s]*@/, '//…@').slice(0, 80))
+}
+
+function plain(name: string): string {
+  return name.toLowerCase().replaceAll(/[_-]/g, '')
+}
+
+/** Levenshtein: insertions, deletions and substitutions. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
+  for (const [index, letter] of from.split('').entries()) {
+    const next = [index + 1]
+    for (const [column, other] of to.split('').entries()) {
+      const [left = 0, above = 0, diagonal = 0] = [next[column], row[column + 1], row[column]]
+      next.push(Math.min(left + 1, above + 1, diagonal + (letter === other ? 0 : 1)))
+    }
+    row = next
+  }
+  return row.at(-1) ?? 0
+}

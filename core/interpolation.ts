@@ -1,0 +1,39 @@
+import { type ConfigPath, configError } from './config-error.ts'
+
+/**
+ * `value` with `${NAME}` replaced in every text it holds, keys excepted. Throws `config` for a variable that is not set,
+ * and for one that leaves nothing of its text: an empty cookie or token must not pass for one.
+ */
+export function interpolate(
+  value: unknown,
+  { file, env }: { file: string; env: Record<string, string | undefined> },
+  path: ConfigPath = [],
+): unknown {
+  if (typeof value === 'string') return interpolateText(value, { file, env }, path)
+  if (Array.isArray(value)) return value.map((entry, index) => interpolate(entry, { file, env }, [...path, index]))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([key, entry]) => [key, interpolate(entry, { file, env }, [...path, key])]),
+  )
+}
+
+function interpolateText(
+  text: string,
+  { file, env }: { file: string; env: Record<string, string | undefined> },
+  path: ConfigPath,
+): string {
+  const replaced = text.replaceAll(/\$\{([^}]*)\}/g, (reference, name: string) => {
+    if (!/^[A-Za-z_]\w*$/.test(name)) {
+      throw configError(file, path, `expected the name of an environment variable, got ${reference}`)
+    }
+    const found = env[name]
+    if (found === undefined) {
+      throw configError(file, path, `expected the environment variable ${name}, got nothing: it is not set`)
+    }
+    return found
+  })
+  if (replaced === '' && text !== '') {
+    throw configError(file, path, `expected a value in ${text}, got nothing: it is set, and empty`)
+  }
+  return replaced
+}
