@@ -76,11 +76,10 @@ export function linkedPeer(peer: PeerState, now: number, policy: Policy): PeerSt
 /** Orders the dials that are due, at most `dialsPerRound` under way at once, in an order that differs from node to node. */
 export function planDials(
   wanted: ReadonlyMap<NodeName, Unlinked>,
-  { self, now }: { self: NodeName; now: number },
-): Pick<Plan, 'connect' | 'hold'> & { peers: Map<NodeName, PeerState>; dueAt: number[] } {
+  { input: { self, now }, due }: { input: { self: NodeName; now: number }; due: (at: number) => void },
+): Pick<Plan, 'connect' | 'hold'> & { peers: Map<NodeName, PeerState> } {
   const connect: Plan['connect'] = []
   const hold: Plan['hold'] = []
-  const dueAt: number[] = []
   const peers = new Map<NodeName, PeerState>()
   const underWay = new Map<string, number>()
   const ready: { node: NodeName; order: number; dial: Unlinked }[] = []
@@ -91,10 +90,10 @@ export function planDials(
       const until = peer.dialledAt + policy.dialTimeout
       underWay.set(topology, (underWay.get(topology) ?? 0) + 1)
       hold.push({ node, reason: 'dialling', until })
-      dueAt.push(until)
+      due(until)
     } else if (peer.retryAt !== undefined && peer.retryAt > now) {
       hold.push({ node, reason: 'backoff', until: peer.retryAt })
-      dueAt.push(peer.retryAt)
+      due(peer.retryAt)
     } else {
       ready.push({ node, order: hash32(`${self} ${node}`), dial })
     }
@@ -113,7 +112,7 @@ export function planDials(
     peers.set(node, { ...rest, attempt, dialledAt: now })
     const reason = attempt > 1 ? 'retry' : peer.lost ? 'lost' : 'new'
     connect.push({ node, ...(address && { address }), attempt, reason })
-    dueAt.push(now + policy.dialTimeout)
+    due(now + policy.dialTimeout)
   }
-  return { connect, hold, peers, dueAt }
+  return { connect, hold, peers }
 }

@@ -105,8 +105,8 @@ interface Draft {
   readonly fresh: Set<NodeName>
   readonly renewed: Set<NodeName>
   readonly events: PlanEvent[]
-  /** Instants at which something is due without new input. */
-  readonly dueAt: number[]
+  /** Notes an instant at which something is due without new input. */
+  readonly due: (at: number) => void
 }
 
 /**
@@ -114,13 +114,16 @@ interface Draft {
  * The returned `state` is to be given back with the next call; `undefined` starts anew. The rules are in docs/decision.md.
  */
 export function plan(before: State | undefined, input: PlanInput): Plan {
+  let recheckAt = input.now + RECHECK_MS
   const draft: Draft = {
     input,
     linked: new Set([...input.links, input.self]),
     fresh: new Set(),
     renewed: new Set(),
     events: [],
-    dueAt: [],
+    due: (at) => {
+      recheckAt = Math.min(recheckAt, at)
+    },
   }
   const state = adoptState(before, draft)
   const views = new Map<string, View>()
@@ -136,7 +139,7 @@ export function plan(before: State | undefined, input: PlanInput): Plan {
   const verdict = selfVerdict([...views.values()], draft)
   const leave = verdict === 'gone' || input.leaving === true
   // A node on its way out dials nobody; what it knows of its peers stays.
-  const dials = planDials(leave || verdict === 'leaving' ? new Map() : unlinked, input)
+  const dials = planDials(leave || verdict === 'leaving' ? new Map() : unlinked, draft)
   const cuts = planCuts([...views.values()], draft)
   return {
     connect: dials.connect,
@@ -156,7 +159,7 @@ export function plan(before: State | undefined, input: PlanInput): Plan {
         draft,
       ),
     },
-    recheckAt: Math.min(input.now + RECHECK_MS, ...draft.dueAt, ...dials.dueAt),
+    recheckAt,
   }
 }
 
@@ -211,13 +214,13 @@ function observe(topology: string, asked: PlanTopology, state: State, draft: Dra
       })
     }
   }
-  return viewOf(view, asked.policy, intervalMs)
+  return viewOf(view, input.self, asked.policy, intervalMs)
 }
 
 /** Removes who is due, within the guard; says when the guard goes up and down. */
 function removeDue(topology: string, view: View, { input, linked, events }: Draft): PlanTopologyReport['guard'] {
   const { state } = view
-  const { due, guard } = removals(view, linked, input.self)
+  const { due, guard } = removals(view, linked)
   for (const node of due) {
     state.removed.push(node)
     state.removalClocks.push(state.clock)
@@ -250,7 +253,7 @@ function sortOutUnlinked(
   view: View,
   unlinked: Map<NodeName, Unlinked>,
   before: State,
-  { input, linked, fresh, renewed, events, dueAt }: Draft,
+  { input, linked, fresh, renewed, events, due }: Draft,
 ): number {
   const { self, now } = input
   const { policy, standings, state } = view
@@ -277,7 +280,7 @@ function sortOutUnlinked(
       continue
     }
     const left = forgetClock(node, view) - state.clock
-    dueAt.push(now + Math.min(left, view.intervalMs))
+    due(now + Math.min(left, view.intervalMs))
     if (standings.get(node)?.kind === 'leaving' || earlier !== undefined) continue
     const address = view
       .knowers(node)
@@ -286,7 +289,7 @@ function sortOutUnlinked(
     unlinked.set(node, { topology, policy, peer: settled.peer, ...(address && { address }) })
   }
   forget(state, gone)
-  return view.known.length - without.length - (view.known.includes(self) ? 1 : 0)
+  return view.known.length - without.length - (view.knowsSelf ? 1 : 0)
 }
 
 /** Why a node without link is not worth another dial, if so. */
@@ -302,11 +305,11 @@ function reasonToForget(node: NodeName, view: View, dialFailed: boolean): string
 }
 
 /** What becomes of this node itself: it goes when every topology that ever listed it says so. */
-function selfVerdict(views: readonly View[], { input, dueAt }: Draft): 'wanted' | 'leaving' | 'gone' {
+function selfVerdict(views: readonly View[], { input, due }: Draft): 'wanted' | 'leaving' | 'gone' {
   const verdicts = views.flatMap((view) => {
-    if (view.knowers(input.self).length === 0) return []
+    if (!view.knowsSelf) return []
     const verdict = verdictOf(input.self, view, input.now)
-    if (verdict.until !== undefined) dueAt.push(Math.min(verdict.until, input.now + view.intervalMs))
+    if (verdict.until !== undefined) due(Math.min(verdict.until, input.now + view.intervalMs))
     return [verdict.cut ? 'gone' : verdict.hold === 'leaving' ? 'leaving' : 'wanted'] as const
   })
   if (verdicts.length === 0 || verdicts.includes('wanted')) return 'wanted'
@@ -314,18 +317,16 @@ function selfVerdict(views: readonly View[], { input, dueAt }: Draft): 'wanted' 
 }
 
 /** Cuts links that were listed once and that no topology wants any more; every topology that knows the node has a veto. */
-function planCuts(views: readonly View[], { input, linked, dueAt }: Draft): Pick<Plan, 'disconnect' | 'hold'> {
+function planCuts(views: readonly View[], { input, linked, due }: Draft): Pick<Plan, 'disconnect' | 'hold'> {
   const disconnect: Plan['disconnect'] = []
   const hold: Plan['hold'] = []
   const questioned = new Set(views.flatMap(({ standings }) => [...standings.keys()]))
   for (const node of questioned) {
     if (!linked.has(node) || node === input.self) continue
-    const knowing = views.filter(
-      (view) => view.standings.has(node) || (views.length > 1 && view.knowers(node).length > 0),
-    )
+    const knowing = views.filter((view) => view.standings.has(node) || (views.length > 1 && view.knows(node)))
     const verdicts = knowing.map((view) => ({ view, ...verdictOf(node, view, input.now) }))
     for (const { until, view } of verdicts) {
-      if (until !== undefined) dueAt.push(Math.min(until, input.now + view.intervalMs))
+      if (until !== undefined) due(Math.min(until, input.now + view.intervalMs))
     }
     if (verdicts.every(({ cut }) => cut !== undefined)) {
       disconnect.push({ node, reason: verdicts.some(({ cut }) => cut === 'leaving') ? 'leaving' : 'absent' })
@@ -377,7 +378,7 @@ function report(
   state.formed = linkedMembers >= policy.minPeers && (state.formed || answered)
 
   const believed = sources.length > 0 && sources.every(([, { outcome, doubted }]) => outcome === 'complete' && !doubted)
-  noteCondition(state, 'self_not_listed', believed && view.knowers(input.self).length === 0, () => {
+  noteCondition(state, 'self_not_listed', believed && !view.knowsSelf, () => {
     const names = view.known.slice(0, 5).join(', ')
     const message = `${view.known.length} members are listed (${names}), and this node, ${input.self}, is not: unless it is still starting, check that its name is made as theirs`
     events.push({ type: 'self_not_listed', topology, message })

@@ -26,12 +26,16 @@ export interface View {
   readonly standings: Map<NodeName, Standing>
   /** More members are left out than the budget allows: only confirmed ones go. */
   guarded: boolean
-  /** The sources that know a node. */
+  /** Whether any source knows this node itself. */
+  readonly knowsSelf: boolean
+  /** Whether any source knows a node. */
+  readonly knows: (node: NodeName) => boolean
+  /** The sources that know a node, one that is known. */
   readonly knowers: (node: NodeName) => readonly SourceState[]
 }
 
 /** Works out where each node stands that is leaving or that the last answers did not name. */
-export function viewOf(state: TopologyState, policy: Policy, intervalMs: number): View {
+export function viewOf(state: TopologyState, self: NodeName, policy: Policy, intervalMs: number): View {
   const sources = Object.values(state.sources)
   const listedBy = new Map<SourceState, ReadonlySet<NodeName>>()
   function lists(source: SourceState, node: NodeName): boolean {
@@ -39,29 +43,42 @@ export function viewOf(state: TopologyState, policy: Policy, intervalMs: number)
     listedBy.set(source, listed)
     return listed.has(node)
   }
-  const knowers = (node: NodeName) => sources.filter((source) => node in source.missing || lists(source, node))
+  const knowing = (node: NodeName) => sources.filter((source) => node in source.missing || lists(source, node))
+  const knows = (node: NodeName) => knowing(node).length > 0
+  const knowers = (node: NodeName) => (sources.length === 1 ? sources : knowing(node))
   state.removed = state.removed.filter((node) => {
-    const knowing = knowers(node)
-    return knowing.length > 0 && knowing.every(({ missing, doubted }) => node in missing && !doubted)
+    const all = knowing(node)
+    return all.length > 0 && all.every(({ missing, doubted }) => node in missing && !doubted)
   })
   const removed = new Set(state.removed)
   const standings = new Map<NodeName, Standing>()
   for (const source of sources) {
     for (const node of [...Object.keys(source.missing), ...Object.keys(source.leavingClocks)]) {
-      const standing = standingOf(node, sources.length === 1 ? sources : knowers(node), removed.has(node))
+      const standing = standingOf(node, knowers(node), removed.has(node))
       if (standing !== undefined) standings.set(node, standing)
     }
   }
   const known = knownNodes(sources)
   const leaving = [...standings.values()].filter(({ kind }) => kind === 'leaving').length
-  return { state, policy, intervalMs, known, members: known.length - leaving, standings, knowers, guarded: false }
+  return {
+    state,
+    policy,
+    intervalMs,
+    known,
+    members: known.length - leaving,
+    standings,
+    knows,
+    knowers,
+    knowsSelf: known.includes(self),
+    guarded: false,
+  }
 }
 
 function knownNodes(sources: readonly SourceState[]): NodeName[] {
   const [only, ...others] = sources
   if (only === undefined) return []
   // One source names each node once: no set to build, which is most of the cost for 100,000 nodes.
-  if (others.length === 0) return [...only.listed, ...Object.keys(only.missing)]
+  if (others.length === 0) return only.listed.concat(Object.keys(only.missing))
   return [...new Set(sources.flatMap(({ listed, missing }) => [...listed, ...Object.keys(missing)]))]
 }
 
@@ -108,25 +125,21 @@ export interface Guard {
  * Decides who is removed now. Within the budget every node whose misses are due; beyond it only those whose own misses add up
  * to `confirm`: all or none, so that no agent chooses other victims than its neighbour.
  */
-export function removals(
-  view: View,
-  linked: ReadonlySet<NodeName>,
-  self: NodeName,
-): { due: NodeName[]; guard?: Guard } {
+export function removals(view: View, linked: ReadonlySet<NodeName>): { due: NodeName[]; guard?: Guard } {
   const { state, policy, standings } = view
   const absent = [...standings].flatMap(([node, standing]) =>
     standing.kind === 'absent' && linked.has(node) ? [{ node, ...standing }] : [],
   )
   if (absent.length === 0) return { due: [] }
   const recent = state.removalClocks.length
-  const members = view.members - state.removed.length + recent + (view.knowers(self).length > 0 ? 0 : 1)
+  const members = view.members - state.removed.length + recent + (view.knowsSelf ? 0 : 1)
   const raised = absent.length + recent > Math.max(1, Math.floor(policy.budget * members))
   const due = absent.filter((each) => isDue(each, view))
   const going = raised ? due.filter(({ missedMs }) => missedMs >= policy.confirm) : due
-  const left = Math.max(...absent.map(({ missedMs }) => policy.confirm - missedMs))
+  const least = absent.reduce((smallest, { missedMs }) => Math.min(smallest, missedMs), policy.confirm)
   return {
     due: going.map(({ node }) => node),
-    ...(raised && { guard: { absent: absent.length, members, untilClock: state.clock + Math.max(0, left) } }),
+    ...(raised && { guard: { absent: absent.length, members, untilClock: state.clock + policy.confirm - least } }),
   }
 }
 
