@@ -17,6 +17,8 @@ export interface SourceContext {
   fetch: typeof fetch
   /** Sends one DNS packet and gives the answer; `server` is `udp://host:port` or `tcp://host:port`. Absent where there are no sockets (Workers). */
   exchange?: (server: string, packet: Uint8Array, signal: AbortSignal) => Promise<Uint8Array>
+  /** The text of the system's resolv.conf(5), read anew at each look. Absent where there is none (Workers). */
+  resolvConf?: () => Promise<string>
 }
 
 /** The few calls of a pino-like logger that rollcall uses. */

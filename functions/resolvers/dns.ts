@@ -1,0 +1,180 @@
+import { RollcallError } from '../../core/error.ts'
+import type { Observation } from '../../core/member.ts'
+import { basenameOf, isNodeName, nodeName } from '../../core/node.ts'
+import {
+  addressesOf,
+  type DnsAnswer,
+  type DnsOptions,
+  type DnsQuestion,
+  dnsOptionsSchema,
+  membersOf,
+  nameUnder,
+  reverseName,
+} from '../../core/sources/dns.ts'
+import { createDnsClient, type DnsClient } from '../dns-client.ts'
+import { parseResolvConf, type ResolvConf, searchNames } from '../resolv-conf.ts'
+import type { Source, SourceContext } from './source.ts'
+
+// Where there are no sockets there is no resolv.conf; on Workers this one is next door.
+const CLOUDFLARE = 'https://cloudflare-dns.com/dns-query'
+const MAX_REASONS = 3
+
+/**
+ * The nodes that DNS names stand for: one member for each address (A, AAAA) or target (SRV). Asks the nameservers of
+ * resolv.conf with its search list, or `server` alone; /etc/hosts is not read, and TTLs are left to the caches that
+ * keep them. NXDOMAIN and no data are `complete` with nobody; a failing part makes the rest `partial`; when nothing
+ * answers, `look` throws.
+ */
+export const dnsSource: Source<DnsOptions> = { options: dnsOptionsSchema, look }
+
+/** What one part of a look gave. `answered` is false when every question of it failed. */
+interface Findings {
+  readonly hosts: readonly string[]
+  readonly flaws: readonly RollcallError[]
+  readonly answered: boolean
+}
+
+const NOBODY: Findings = { hosts: [], flaws: [], answered: true }
+
+async function look(options: DnsOptions, context: SourceContext): Promise<Observation> {
+  const at = context.now()
+  const basename = basenameFor(options, context)
+  const system = await systemFor(options, context)
+  const { servers, attempts } = system
+  const client = createDnsClient({
+    servers,
+    attempts,
+    tryMs: Math.min(system.timeoutMs, Math.ceil(options.timeout / (servers.length * attempts))),
+    signal: AbortSignal.any([context.signal, AbortSignal.timeout(options.timeout)]),
+    context,
+  })
+
+  const queries = [options.query].flat()
+  const findings = merge(
+    await Promise.all(queries.map((query) => findQuery(searchNames(query, system), { options, client }))),
+  )
+  context.signal.throwIfAborted()
+  const [failure] = findings.flaws
+  if (!findings.answered && failure !== undefined) throw failure
+
+  const { members, flaws } = membersOf(basename, findings.hosts)
+  const reasons = [...new Set([...flaws, ...findings.flaws.map(({ message }) => message)])].sort()
+  const observation = { source: context.source, at, members }
+  return reasons.length === 0
+    ? { ...observation, outcome: 'complete' }
+    : { ...observation, outcome: 'partial', reason: summary(reasons) }
+}
+
+function basenameFor({ basename }: DnsOptions, { self, source }: SourceContext): string {
+  const chosen = basename ?? (self === undefined ? undefined : basenameOf(self))
+  if (chosen === undefined) {
+    throw new RollcallError('config', `[dns] expected \`basename\` on source ${source}, got none: no node asks here`)
+  }
+  if (isNodeName(nodeName(chosen, 'host'))) return chosen
+  throw new RollcallError('config', `[dns] expected a \`basename\` like app on source ${source}, got ${chosen}`)
+}
+
+async function systemFor(
+  { server }: DnsOptions,
+  { exchange, resolvConf }: SourceContext,
+): Promise<Omit<ResolvConf, 'nameservers'> & { servers: readonly string[] }> {
+  const defaults = parseResolvConf('')
+  if (server !== undefined) {
+    return { ...defaults, servers: [server], attempts: server.startsWith('udp:') ? defaults.attempts : 1 }
+  }
+  if (exchange === undefined) return { ...defaults, servers: [CLOUDFLARE], attempts: 1 }
+  if (resolvConf === undefined) {
+    throw new RollcallError('config', '[dns] expected `server`, got none: there is no resolv.conf here')
+  }
+  const system = parseResolvConf(await resolvConf())
+  return {
+    ...system,
+    servers: system.nameservers.map((address) => `udp://${address.includes(':') ? `[${address}]` : address}:53`),
+  }
+}
+
+interface Asking {
+  options: DnsOptions
+  client: DnsClient
+}
+
+/** The first of these names that has records. A name that fails ends the search: another could be someone else's. */
+async function findQuery(names: readonly string[], asking: Asking): Promise<Findings> {
+  for (const name of names) {
+    // All types of one name before the next name: half of each would be two different meshes.
+    const findings = merge(
+      await Promise.all(asking.options.types.map((type) => attempt(() => findHosts({ name, type }, asking)))),
+    )
+    if (findings.hosts.length > 0 || findings.flaws.length > 0) return findings
+  }
+  return NOBODY
+}
+
+async function findHosts(question: DnsQuestion, { options, client }: Asking): Promise<Findings> {
+  const answer = await client(question)
+  const found = findingsOf(answer)
+  const natural = question.type === 'SRV' ? 'hostname' : 'ip'
+  if ((options.host ?? natural) === natural || answer.hosts.length === 0) return found
+  const turn = question.type === 'SRV' ? findAddresses : findName
+  const turning = { answer, client, domain: question.name }
+  // A target stands once for each of its ports.
+  const hosts = [...new Set(answer.hosts)]
+  const turned = await Promise.all(hosts.map((host) => attempt(() => turn(host, turning))))
+  return merge([{ ...found, hosts: [], answered: false }, ...turned])
+}
+
+interface Turning {
+  answer: DnsAnswer
+  client: DnsClient
+  domain: string
+}
+
+/** One family alone: a node has one name, and both addresses of a dual-stack host would make two. */
+async function findAddresses(name: string, { answer: { additionals }, client }: Turning): Promise<Findings> {
+  for (const type of ['A', 'AAAA'] as const) {
+    // What is not in the additional section may have been left out for its size, so silence there means nothing.
+    const given = addressesOf(additionals, name, type)
+    const findings = given.length > 0 ? { ...NOBODY, hosts: given } : findingsOf(await client({ name, type }))
+    if (findings.hosts.length > 0 || findings.flaws.length > 0) return findings
+  }
+  return { ...NOBODY, flaws: [nameless(`an address of ${name}`)] }
+}
+
+async function findName(address: string, { client, domain }: Turning): Promise<Findings> {
+  const findings = findingsOf(await client({ name: reverseName(address), type: 'PTR' }))
+  const name = nameUnder(domain, findings.hosts)
+  return name === undefined
+    ? { ...findings, flaws: [...findings.flaws, nameless(`a PTR record of ${address}`)] }
+    : { ...findings, hosts: [name] }
+}
+
+function findingsOf({ hosts, flaws }: DnsAnswer): Findings {
+  return { hosts, flaws: flaws.map((flaw) => new RollcallError('dns_flawed', `[dns] ${flaw}`)), answered: true }
+}
+
+function nameless(wanted: string): RollcallError {
+  return new RollcallError('dns_nameless', `[dns] expected ${wanted}, got none: its node is left out`)
+}
+
+async function attempt(find: () => Promise<Findings>): Promise<Findings> {
+  try {
+    return await find()
+  } catch (error) {
+    if (!(error instanceof RollcallError)) throw error
+    return { hosts: [], flaws: [error], answered: false }
+  }
+}
+
+function merge(parts: readonly Findings[]): Findings {
+  return {
+    hosts: parts.flatMap(({ hosts }) => hosts),
+    flaws: parts.flatMap(({ flaws }) => flaws),
+    answered: parts.some(({ answered }) => answered),
+  }
+}
+
+function summary(reasons: readonly string[]): string {
+  const more = reasons.length - MAX_REASONS
+  const named = reasons.slice(0, MAX_REASONS).join('; ')
+  return more > 0 ? `${named}; and ${more} more` : named
+}
