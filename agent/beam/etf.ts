@@ -1,6 +1,26 @@
 import { isUtf8 } from 'node:buffer'
 import { inflateSync } from 'node:zlib'
-import { RollcallError } from '../../core/error.ts'
+import {
+  endPiece,
+  expectLeft,
+  malformed,
+  newReader,
+  newWriter,
+  putByte,
+  putBytes,
+  putShort,
+  putWord,
+  type Reader,
+  readByte,
+  readBytes,
+  readShort,
+  readWord,
+  reserve,
+  startPiece,
+  take,
+  unencodable,
+  type Writer,
+} from './etf-bytes.ts'
 
 /** A term of the external term format, as the codec gives and takes it: list = array, binary = Uint8Array, integer = number or bigint. */
 export type Term = number | bigint | Uint8Array | Term[] | Map<Term, Term> | Kind
@@ -60,50 +80,6 @@ export interface ImproperList {
   readonly tail: Term
 }
 
-// Tags and their names: https://www.erlang.org/doc/apps/erts/erl_ext_dist.html
-const VERSION = 131
-const COMPRESSED = 80
-const SMALL_INTEGER_EXT = 97
-const INTEGER_EXT = 98
-const SMALL_BIG_EXT = 110
-const LARGE_BIG_EXT = 111
-const NEW_FLOAT_EXT = 70
-const FLOAT_EXT = 99
-const SMALL_ATOM_UTF8_EXT = 119
-const ATOM_UTF8_EXT = 118
-const ATOM_EXT = 100
-const SMALL_ATOM_EXT = 115
-const SMALL_TUPLE_EXT = 104
-const LARGE_TUPLE_EXT = 105
-const NIL_EXT = 106
-const STRING_EXT = 107
-const LIST_EXT = 108
-const BINARY_EXT = 109
-const BIT_BINARY_EXT = 77
-const MAP_EXT = 116
-const NEW_PID_EXT = 88
-const PID_EXT = 103
-const NEWER_REFERENCE_EXT = 90
-const NEW_REFERENCE_EXT = 114
-const V4_PORT_EXT = 120
-const NEW_PORT_EXT = 89
-const PORT_EXT = 102
-const EXPORT_EXT = 113
-const NEW_FUN_EXT = 112
-
-// Deeper than terms of people and of erl_parse get, and far from the end of the JavaScript stack.
-const MAX_DEPTH = 512
-// The BEAM's own limit for an atom, in characters.
-const MAX_ATOM_CHARACTERS = 255
-// The BEAM's own limit for an integer since OTP 26, in bytes (4,194,303 bits).
-const MAX_INTEGER_BYTES = 524_288
-// The BEAM's own limit for the words of a reference.
-const MAX_REFERENCE_WORDS = 5
-// The distribution never compresses; what does come compressed (a gossip packet, say) is small. One byte can become some 40 in memory.
-const MAX_INFLATED_BYTES = 1_048_576
-// Ports up to 28 bits have the older tag, as the BEAM writes them.
-const MAX_SHORT_PORT = 0xf_ff_ff_ffn
-
 /** The atom of this name; `true`, `false`, `undefined` and `nil` are atoms too. */
 export function atom(name: string): Atom {
   return { type: 'atom', name }
@@ -153,38 +129,61 @@ function isCodePoint(term: Term): term is number {
   return typeof term === 'number' && term >= 0 && term <= 0x10ffff && Number.isInteger(term)
 }
 
-const textEncoder = new TextEncoder()
 // Without ignoreBOM a leading U+FEFF would vanish from the text.
 const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true })
+const textEncoder = new TextEncoder()
 
-// ---- encode ----
+// The tags under their names in https://www.erlang.org/doc/apps/erts/erl_ext_dist.html
+const VERSION = 131
+const COMPRESSED = 80
+const SMALL_INTEGER_EXT = 97
+const INTEGER_EXT = 98
+const SMALL_BIG_EXT = 110
+const LARGE_BIG_EXT = 111
+const NEW_FLOAT_EXT = 70
+const FLOAT_EXT = 99
+const SMALL_ATOM_UTF8_EXT = 119
+const ATOM_UTF8_EXT = 118
+const ATOM_EXT = 100
+const SMALL_ATOM_EXT = 115
+const SMALL_TUPLE_EXT = 104
+const LARGE_TUPLE_EXT = 105
+const NIL_EXT = 106
+const STRING_EXT = 107
+const LIST_EXT = 108
+const BINARY_EXT = 109
+const BIT_BINARY_EXT = 77
+const MAP_EXT = 116
+const NEW_PID_EXT = 88
+const PID_EXT = 103
+const NEWER_REFERENCE_EXT = 90
+const NEW_REFERENCE_EXT = 114
+const V4_PORT_EXT = 120
+const NEW_PORT_EXT = 89
+const PORT_EXT = 102
+const EXPORT_EXT = 113
+const NEW_FUN_EXT = 112
 
-interface Writer {
-  bytes: Uint8Array
-  view: DataView
-  at: number
-}
+// Deeper than the terms of people get, and far from the end of the JavaScript stack.
+const MAX_DEPTH = 512
+// What is sent compressed (a gossip packet, say) is small, and each byte of it can become some 40 in memory.
+const MAX_INFLATED_BYTES = 1_048_576
+// The BEAM's own limits: characters of an atom, words of a reference, bytes of an integer (since OTP 26).
+const MAX_ATOM_CHARACTERS = 255
+const MAX_REFERENCE_WORDS = 5
+const MAX_INTEGER_BYTES = 524_288
 
-const SCRATCH_BYTES = 16_384
-// One scratch for all calls: encoding is synchronous and calls nobody.
-const scratch: Writer = newWriter()
-
-function newWriter(): Writer {
-  const bytes = new Uint8Array(SCRATCH_BYTES)
-  return { bytes, view: new DataView(bytes.buffer), at: 0 }
-}
+const output = newWriter()
 
 /**
- * One term in the external term format, version byte first. A number must be a safe integer or have a fraction; whole
- * floats are a {@link Float}, larger integers a bigint. Throws `etf` on what is no term, and on one nested deeper than 512.
+ * One term in the external term format, version byte first. A number must be a safe integer or have a fraction: a whole
+ * float is a {@link Float}, a larger integer a bigint. Throws `etf` on what is no term or is nested deeper than 512.
  */
 export function encode(term: Term): Uint8Array {
-  scratch.at = 0
-  putByte(scratch, VERSION)
-  writeTerm(scratch, term, 0)
-  const encoded = scratch.bytes.slice(0, scratch.at)
-  if (scratch.bytes.length > 64 * SCRATCH_BYTES) Object.assign(scratch, newWriter())
-  return encoded
+  startPiece(output)
+  putByte(output, VERSION)
+  writeTerm(output, term, 0)
+  return endPiece(output)
 }
 
 function writeTerm(writer: Writer, term: Term, depth: number): void {
@@ -203,77 +202,62 @@ function writeKind(writer: Writer, term: Kind, depth: number): void {
     case 'atom':
       return writeAtom(writer, term.name)
     case 'tuple':
-      return writeTuple(writer, term.elements, depth)
-    case 'float':
-      return writeFloat(writer, term.value)
+      putSize(writer, SMALL_TUPLE_EXT, LARGE_TUPLE_EXT, term.elements.length)
+      return writeElements(writer, term.elements, depth)
     case 'pid':
-      putByte(writer, NEW_PID_EXT)
-      writeAtom(writer, term.node)
-      putWord(writer, term.id)
-      putWord(writer, term.serial)
-      return putWord(writer, term.creation)
+      return writePid(writer, term)
     case 'ref':
       return writeRef(writer, term)
     case 'port':
       return writePort(writer, term)
-    case 'fun':
-      return putBytes(writer, term.bytes)
-    case 'export':
-      putByte(writer, EXPORT_EXT)
-      writeAtom(writer, term.module)
-      writeAtom(writer, term.function)
-      return writeArity(writer, term.arity)
+    case 'float':
+      return writeFloat(writer, term.value)
+    case 'improper':
+      return writeImproperList(writer, term, depth)
     case 'bitstring':
       return writeBitString(writer, term)
-    case 'improper':
-      if (term.elements.length === 0) throw unencodable('an element before the tail of an improper list', 'none')
-      writeElements(writer, term.elements, depth)
-      return writeTerm(writer, term.tail, depth + 1)
+    case 'export':
+      return writeExport(writer, term)
+    case 'fun':
+      return putBytes(writer, term.bytes)
     default:
       throw unencodable('a term', 'an object that is none')
   }
 }
 
 function writeNumber(writer: Writer, value: number): void {
-  if (!Number.isSafeInteger(value)) {
-    if (Number.isInteger(value)) throw unencodable('a bigint or a Float beyond the safe integers', String(value))
-    return writeFloat(writer, value)
-  }
-  if (value >= 0 && value < 256) {
+  if (isByte(value)) {
     const at = reserve(writer, 2)
     writer.view.setUint8(at, SMALL_INTEGER_EXT)
-    writer.view.setUint8(at + 1, value)
-    return
+    return writer.view.setUint8(at + 1, value)
   }
   if (value === (value | 0)) {
     const at = reserve(writer, 5)
     writer.view.setUint8(at, INTEGER_EXT)
-    writer.view.setInt32(at + 1, value)
-    return
+    return writer.view.setInt32(at + 1, value)
   }
-  putByte(writer, SMALL_BIG_EXT)
-  const sizeAt = reserve(writer, 2)
-  writer.view.setUint8(sizeAt + 1, value < 0 ? 1 : 0)
-  let rest = Math.abs(value)
-  for (; rest > 0; rest = Math.floor(rest / 256)) putByte(writer, rest % 256)
-  writer.view.setUint8(sizeAt, writer.at - sizeAt - 2)
+  if (!Number.isInteger(value)) return writeFloat(writer, value)
+  if (!Number.isSafeInteger(value)) throw unencodable('a bigint or a Float beyond the safe integers', String(value))
+  const at = reserve(writer, 11)
+  writer.view.setUint8(at, SMALL_BIG_EXT)
+  writer.view.setUint8(at + 2, value < 0 ? 1 : 0)
+  writer.view.setUint32(at + 3, Math.abs(value), true)
+  writer.view.setUint32(at + 7, Math.abs(value) / 2 ** 32, true)
+  while (writer.bytes[writer.at - 1] === 0) writer.at--
+  writer.view.setUint8(at + 1, writer.at - at - 3)
 }
 
 function writeBigint(writer: Writer, value: bigint): void {
   if (value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER) return writeNumber(writer, Number(value))
   const hex = (value < 0n ? -value : value).toString(16)
-  const magnitude = Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex').reverse()
-  if (magnitude.length > MAX_INTEGER_BYTES) {
-    throw unencodable(`an integer of at most ${MAX_INTEGER_BYTES} bytes`, String(magnitude.length))
-  }
-  if (magnitude.length < 256) {
-    putByte(writer, SMALL_BIG_EXT)
-    putByte(writer, magnitude.length)
-  } else {
-    putByte(writer, LARGE_BIG_EXT)
-    putWord(writer, magnitude.length)
-  }
-  putByte(writer, value < 0n ? 1 : 0)
+  writeBig(writer, value < 0n, Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex').reverse())
+}
+
+function writeBig(writer: Writer, negative: boolean, magnitude: Uint8Array): void {
+  const size = magnitude.length
+  if (size > MAX_INTEGER_BYTES) throw unencodable(`an integer of at most ${MAX_INTEGER_BYTES} bytes`, String(size))
+  putSize(writer, SMALL_BIG_EXT, LARGE_BIG_EXT, size)
+  putByte(writer, negative ? 1 : 0)
   putBytes(writer, magnitude)
 }
 
@@ -285,74 +269,61 @@ function writeFloat(writer: Writer, value: number): void {
 }
 
 function writeAtom(writer: Writer, name: string): void {
-  const length = name.length
-  if (length > MAX_ATOM_CHARACTERS) return writeLongAtom(writer, name)
-  const start = writer.at
-  const at = reserve(writer, 2 + length)
-  for (let index = 0; index < length; index++) {
+  const size = name.length
+  if (size > MAX_ATOM_CHARACTERS) return writeUnicodeAtom(writer, name)
+  const at = reserve(writer, 2 + size)
+  const { bytes } = writer
+  bytes[at] = SMALL_ATOM_UTF8_EXT
+  bytes[at + 1] = size
+  let all = 0
+  for (let index = 0; index < size; index++) {
     const code = name.charCodeAt(index)
-    if (code > 127) {
-      writer.at = start
-      return writeLongAtom(writer, name)
-    }
-    writer.view.setUint8(at + 2 + index, code)
+    bytes[at + 2 + index] = code
+    all |= code
   }
-  writer.view.setUint8(at, SMALL_ATOM_UTF8_EXT)
-  writer.view.setUint8(at + 1, length)
+  if (all < 128) return
+  writer.at = at
+  writeUnicodeAtom(writer, name)
 }
 
-function writeLongAtom(writer: Writer, name: string): void {
+function writeUnicodeAtom(writer: Writer, name: string): void {
   const characters = Array.from(name).length
   if (characters > MAX_ATOM_CHARACTERS || !name.isWellFormed()) {
-    throw unencodable(`an atom of at most ${MAX_ATOM_CHARACTERS} characters of Unicode`, `${characters} UTF-16 ones`)
+    throw unencodable(`an atom of at most ${MAX_ATOM_CHARACTERS} characters of Unicode`, JSON.stringify(name))
   }
   const bytes = textEncoder.encode(name)
-  if (bytes.length < 256) {
-    putByte(writer, SMALL_ATOM_UTF8_EXT)
-    putByte(writer, bytes.length)
-  } else {
-    putByte(writer, ATOM_UTF8_EXT)
-    putShort(writer, bytes.length)
-  }
+  putByte(writer, bytes.length < 256 ? SMALL_ATOM_UTF8_EXT : ATOM_UTF8_EXT)
+  if (bytes.length < 256) putByte(writer, bytes.length)
+  else putShort(writer, bytes.length)
   putBytes(writer, bytes)
 }
 
-function writeTuple(writer: Writer, elements: readonly Term[], depth: number): void {
-  if (elements.length < 256) {
-    putByte(writer, SMALL_TUPLE_EXT)
-    putByte(writer, elements.length)
-  } else {
-    putByte(writer, LARGE_TUPLE_EXT)
-    putWord(writer, elements.length)
-  }
-  for (const element of elements) writeTerm(writer, element, depth + 1)
-}
-
 function writeList(writer: Writer, list: readonly Term[], depth: number): void {
-  if (list.length === 0) return putByte(writer, NIL_EXT)
-  if (list.length <= 0xff_ff && list.every(isByte)) {
-    const at = reserve(writer, 3 + list.length)
-    writer.view.setUint8(at, STRING_EXT)
-    writer.view.setUint16(at + 1, list.length)
-    return writer.bytes.set(list, at + 3)
+  const size = list.length
+  if (size === 0) return putByte(writer, NIL_EXT)
+  if (size <= 0xff_ff && list.every(isByte)) {
+    putByte(writer, STRING_EXT)
+    putShort(writer, size)
+    return writer.bytes.set(list, reserve(writer, size))
   }
+  putHead(writer, LIST_EXT, size)
   writeElements(writer, list, depth)
   putByte(writer, NIL_EXT)
 }
 
-function isByte(term: Term): term is number {
-  return typeof term === 'number' && (term & 255) === term
+function writeImproperList(writer: Writer, { elements, tail }: ImproperList, depth: number): void {
+  if (elements.length === 0) throw unencodable('an element before the tail of an improper list', 'none')
+  putHead(writer, LIST_EXT, elements.length)
+  writeElements(writer, elements, depth)
+  writeTerm(writer, tail, depth + 1)
 }
 
 function writeElements(writer: Writer, elements: readonly Term[], depth: number): void {
-  putByte(writer, LIST_EXT)
-  putWord(writer, elements.length)
   for (const element of elements) writeTerm(writer, element, depth + 1)
 }
 
 function writeMap(writer: Writer, map: ReadonlyMap<Term, Term>, depth: number): void {
-  putByte(writer, MAP_EXT)
-  putWord(writer, map.size)
+  putHead(writer, MAP_EXT, map.size)
   for (const [key, value] of map) {
     writeTerm(writer, key, depth + 1)
     writeTerm(writer, value, depth + 1)
@@ -360,107 +331,85 @@ function writeMap(writer: Writer, map: ReadonlyMap<Term, Term>, depth: number): 
 }
 
 function writeBinary(writer: Writer, bytes: Uint8Array): void {
-  putByte(writer, BINARY_EXT)
-  putWord(writer, bytes.length)
+  putHead(writer, BINARY_EXT, bytes.length)
   putBytes(writer, bytes)
 }
 
 function writeBitString(writer: Writer, { bytes, bits }: BitString): void {
-  if (bytes.length === 0 || !Number.isInteger(bits) || bits < 1 || bits > 8) {
+  if (bytes.length === 0 || !isByte(bits) || bits === 0 || bits > 8) {
     throw unencodable('bytes and 1 to 8 bits in the last', `${bytes.length} and ${bits}`)
   }
-  putByte(writer, BIT_BINARY_EXT)
-  putWord(writer, bytes.length)
+  putHead(writer, BIT_BINARY_EXT, bytes.length)
   putByte(writer, bits)
   putBytes(writer, bytes)
 }
 
+function writePid(writer: Writer, pid: Pid): void {
+  putByte(writer, NEW_PID_EXT)
+  writeAtom(writer, pid.node)
+  putWord(writer, pid.id)
+  putWord(writer, pid.serial)
+  putWord(writer, pid.creation)
+}
+
 function writeRef(writer: Writer, ref: Ref): void {
-  if (ref.words.length === 0 || ref.words.length > MAX_REFERENCE_WORDS) {
-    throw unencodable(`1 to ${MAX_REFERENCE_WORDS} words of a reference`, String(ref.words.length))
+  const count = ref.words.length
+  if (count === 0 || count > MAX_REFERENCE_WORDS) {
+    throw unencodable(`a reference of 1 to ${MAX_REFERENCE_WORDS} words`, String(count))
   }
   putByte(writer, NEWER_REFERENCE_EXT)
-  putShort(writer, ref.words.length)
+  putShort(writer, count)
   writeAtom(writer, ref.node)
   putWord(writer, ref.creation)
   for (const word of ref.words) putWord(writer, word)
 }
 
+/** The BEAM itself uses the longer form only for ids beyond 28 bits. */
 function writePort(writer: Writer, port: Port): void {
-  if (port.id < 0n || port.id >= 1n << 64n) throw unencodable('a port id of 64 bits', String(port.id))
-  const short = port.id <= MAX_SHORT_PORT
+  if (BigInt.asUintN(64, port.id) !== port.id) throw unencodable('a port id of 64 bits', String(port.id))
+  const short = port.id < 1n << 28n
   putByte(writer, short ? NEW_PORT_EXT : V4_PORT_EXT)
   writeAtom(writer, port.node)
-  if (short) putWord(writer, Number(port.id))
-  else writer.view.setBigUint64(reserve(writer, 8), port.id)
+  if (!short) putWord(writer, Number(port.id >> 32n))
+  putWord(writer, Number(BigInt.asUintN(32, port.id)))
   putWord(writer, port.creation)
 }
 
-function writeArity(writer: Writer, arity: number): void {
+function writeExport(writer: Writer, { module, function: name, arity }: Export): void {
   if (!isByte(arity)) throw unencodable('an arity of 0 to 255', String(arity))
+  putByte(writer, EXPORT_EXT)
+  writeAtom(writer, module)
+  writeAtom(writer, name)
   writeNumber(writer, arity)
 }
 
-/** Makes room for `count` bytes and returns where they begin. */
-function reserve(writer: Writer, count: number): number {
-  const at = writer.at
-  writer.at = at + count
-  if (writer.at > writer.bytes.length) grow(writer)
-  return at
+function isByte(term: Term): term is number {
+  return typeof term === 'number' && (term & 255) === term
 }
 
-function grow(writer: Writer): void {
-  const grown = new Uint8Array(Math.max(writer.at, writer.bytes.length * 2))
-  grown.set(writer.bytes)
-  writer.bytes = grown
-  writer.view = new DataView(grown.buffer)
+function putHead(writer: Writer, tag: number, size: number): void {
+  putByte(writer, tag)
+  putWord(writer, size)
 }
 
-function putByte(writer: Writer, value: number): void {
-  const at = reserve(writer, 1)
-  writer.view.setUint8(at, value)
+function putSize(writer: Writer, smallTag: number, largeTag: number, size: number): void {
+  if (size > 255) return putHead(writer, largeTag, size)
+  putByte(writer, smallTag)
+  putByte(writer, size)
 }
 
-function putShort(writer: Writer, value: number): void {
-  const at = reserve(writer, 2)
-  writer.view.setUint16(at, value)
-}
-
-function putWord(writer: Writer, value: number): void {
-  if (value !== value >>> 0) throw unencodable('an unsigned integer of 32 bits', String(value))
-  const at = reserve(writer, 4)
-  writer.view.setUint32(at, value)
-}
-
-function putBytes(writer: Writer, bytes: Uint8Array): void {
-  const at = reserve(writer, bytes.length)
-  writer.bytes.set(bytes, at)
-}
-
-function unencodable(expected: string, got: string): RollcallError {
-  return new RollcallError('etf', `[etf] expected ${expected} to encode, got ${got}`)
-}
-
-// ---- decode ----
-
-interface Reader {
-  readonly bytes: Uint8Array
-  readonly view: DataView
-  at: number
-}
-
-/** The term of these bytes, which must be exactly one; `etf` when they are not. See {@link decodeFrom}. */
+/** The term of these bytes, which must be exactly one; everything else is as with {@link decodeFrom}. */
 export function decode(bytes: Uint8Array): Term {
   const { term, next } = decodeFrom(bytes, 0)
-  if (next !== bytes.length) throw malformed(next, 'the end of the term', `${bytes.length - next} more bytes`)
+  if (next !== bytes.length) throw malformed(next, 'the end', `${bytes.length - next} more bytes`)
   return term
 }
 
 /**
- * The versioned term that begins at `offset`, and where the next one would. Binaries are copies, so the bytes may be
- * reused. Integers are numbers where these are exact, else bigints; floats are always a {@link Float}. Throws `etf` on
- * anything malformed, on nesting deeper than 512 and on what inflates to more than 1 MiB; what it allocates stays in
- * proportion to the bytes.
+ * The versioned term that begins at `offset`, and where the next one would. Binaries are views on the bytes: a caller who
+ * reuses these, or keeps a small part of a large frame, copies it. Integers are numbers where those are exact, else
+ * bigints; floats are always a {@link Float}. Throws `etf` on all that is malformed, nested deeper than 512 or inflates to
+ * more than 1 MiB; the memory it takes stays in proportion to the bytes.
  */
 export function decodeFrom(bytes: Uint8Array, offset: number): { term: Term; next: number } {
   const reader = newReader(bytes, offset)
@@ -470,12 +419,6 @@ export function decodeFrom(bytes: Uint8Array, offset: number): { term: Term; nex
   return { term, next: reader.at }
 }
 
-function newReader(bytes: Uint8Array, at: number): Reader {
-  // A Buffer's slice would be a view on the caller's memory: a plain Uint8Array copies.
-  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return { bytes: plain, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), at }
-}
-
 function readTerm(reader: Reader, depth: number): Term {
   if (depth > MAX_DEPTH) throw malformed(reader.at, `at most ${MAX_DEPTH} levels`, 'more')
   const tag = readByte(reader)
@@ -483,7 +426,7 @@ function readTerm(reader: Reader, depth: number): Term {
     case SMALL_INTEGER_EXT:
       return readByte(reader)
     case INTEGER_EXT:
-      return reader.view.getInt32(take(reader, 4))
+      return readWord(reader) | 0
     case SMALL_ATOM_UTF8_EXT:
     case ATOM_UTF8_EXT:
     case ATOM_EXT:
@@ -496,7 +439,7 @@ function readTerm(reader: Reader, depth: number): Term {
     case NIL_EXT:
       return []
     case STRING_EXT:
-      return Array.from(readBytes(reader, readShort(reader)))
+      return readByteList(reader)
     case LIST_EXT:
       return readList(reader, depth)
     case BINARY_EXT:
@@ -520,7 +463,7 @@ function readTerm(reader: Reader, depth: number): Term {
     case NEW_FLOAT_EXT:
       return readFloat(reader)
     case FLOAT_EXT:
-      return readFloatText(reader)
+      return readDecimalFloat(reader)
     case BIT_BINARY_EXT:
       return readBitString(reader)
     case EXPORT_EXT:
@@ -532,30 +475,36 @@ function readTerm(reader: Reader, depth: number): Term {
   }
 }
 
-/** No array is made in its announced size: nested headers could each announce all that is left. */
+/** No array is made in its announced size: each of 512 nested headers could announce all that is left. */
 function readElements(reader: Reader, count: number, depth: number): Term[] {
-  expectAtLeast(reader, count)
+  expectLeft(reader, count)
   const elements: Term[] = []
   for (let index = 0; index < count; index++) elements.push(readTerm(reader, depth + 1))
   return elements
 }
 
-function readList(reader: Reader, depth: number): Term {
+function readByteList(reader: Reader): number[] {
+  const list: number[] = []
+  for (const byte of readBytes(reader, readShort(reader))) list.push(byte)
+  return list
+}
+
+function readList(reader: Reader, depth: number): Term[] | ImproperList {
   const from = reader.at
   const elements = readElements(reader, readWord(reader), depth)
   const tail = readTerm(reader, depth + 1)
-  if (Array.isArray(tail)) {
-    for (const element of tail) elements.push(element)
-    return elements
+  if (!Array.isArray(tail)) {
+    if (elements.length === 0) throw malformed(from, 'an element before the tail of an improper list', 'none')
+    return { type: 'improper', elements, tail }
   }
-  if (elements.length === 0) throw malformed(from, 'an element before the tail of an improper list', 'none')
-  return { type: 'improper', elements, tail }
+  for (const element of tail) elements.push(element)
+  return elements
 }
 
 function readMap(reader: Reader, depth: number): Map<Term, Term> {
   const from = reader.at
   const count = readWord(reader)
-  expectAtLeast(reader, 2 * count)
+  expectLeft(reader, 2 * count)
   const map = new Map<Term, Term>()
   for (let index = 0; index < count; index++) {
     const key = readTerm(reader, depth + 1)
@@ -571,15 +520,11 @@ function readBig(reader: Reader, size: number): number | bigint {
   }
   const negative = readByte(reader) !== 0
   const from = take(reader, size)
-  let value = 0
-  // Rounding never brings a sum of 2^53 or more below it, so that a safe result is an exact one.
-  for (let index = Math.min(size, 8) - 1; index >= 0; index--) value = value * 256 + reader.view.getUint8(from + index)
-  if (size <= 8 && Number.isSafeInteger(value)) return negative ? 0 - value : value
-  const hex = Buffer.from(reader.bytes.subarray(from, from + size))
-    .reverse()
-    .toString('hex')
-  const exact = BigInt(`0x${hex}`)
-  if (exact <= Number.MAX_SAFE_INTEGER) return negative ? 0 - Number(exact) : Number(exact)
+  // Rounding never takes a sum of 2^53 or more below it: where the result is safe, it is exact.
+  let rounded = 0
+  for (let index = reader.at - 1; index >= from; index--) rounded = rounded * 256 + reader.view.getUint8(index)
+  if (Number.isSafeInteger(rounded)) return negative ? 0 - rounded : rounded
+  const exact = BigInt(`0x${Buffer.from(reader.bytes.subarray(from, reader.at)).reverse().toString('hex')}`)
   return negative ? -exact : exact
 }
 
@@ -590,12 +535,12 @@ function readFloat(reader: Reader): Float {
   return { type: 'float', value }
 }
 
-/** Floats of before OTP R11 with minor version 0: `%.20e`, filled with zeros to 31 bytes. */
-function readFloatText(reader: Reader): Float {
-  const from = reader.at
-  const text = String.fromCharCode(...readBytes(reader, 31)).replace(/\0.*$/s, '')
+/** The form of minor version 0: `%.20e`, filled with zeros. */
+function readDecimalFloat(reader: Reader): Float {
+  const from = take(reader, 31)
+  const text = reader.bytes.toString('latin1', from, reader.at).replace(/\0.*$/s, '')
   const value = Number(text)
-  if (!/^ *-?\d+\.\d+(e[+-]?\d+)?$/.test(text) || !Number.isFinite(value)) {
+  if (!/^-?\d\.\d{1,20}e[+-]\d{2,3}$/.test(text) || !Number.isFinite(value)) {
     throw malformed(from, 'a finite float in decimals', JSON.stringify(text))
   }
   return { type: 'float', value }
@@ -608,7 +553,7 @@ function readBitString(reader: Reader): BitString | Uint8Array {
     throw malformed(reader.at - 1, 'bytes and 1 to 8 bits in the last', `${size} and ${bits}`)
   }
   const bytes = readBytes(reader, size)
-  return bits === 8 || size === 0 ? bytes : { type: 'bitstring', bytes, bits }
+  return bits % 8 === 0 ? bytes : { type: 'bitstring', bytes, bits }
 }
 
 function readPid(reader: Reader, tag: number): Pid {
@@ -621,18 +566,17 @@ function readPid(reader: Reader, tag: number): Pid {
 function readRef(reader: Reader, tag: number): Ref {
   const count = readShort(reader)
   if (count === 0 || count > MAX_REFERENCE_WORDS) {
-    throw malformed(reader.at - 2, `1 to ${MAX_REFERENCE_WORDS} words of a reference`, String(count))
+    throw malformed(reader.at - 2, `a reference of 1 to ${MAX_REFERENCE_WORDS} words`, String(count))
   }
   const node = readAtom(reader).name
   const creation = tag === NEW_REFERENCE_EXT ? readByte(reader) : readWord(reader)
-  const words: number[] = []
-  for (let index = 0; index < count; index++) words.push(readWord(reader))
-  return { type: 'ref', node, creation, words }
+  return { type: 'ref', node, creation, words: Array.from({ length: count }, () => readWord(reader)) }
 }
 
 function readPort(reader: Reader, tag: number): Port {
   const node = readAtom(reader).name
-  const id = tag === V4_PORT_EXT ? reader.view.getBigUint64(take(reader, 8)) : BigInt(readWord(reader))
+  const high = tag === V4_PORT_EXT ? readWord(reader) : 0
+  const id = (BigInt(high) << 32n) + BigInt(readWord(reader))
   return { type: 'port', node, id, creation: tag === PORT_EXT ? readByte(reader) : readWord(reader) }
 }
 
@@ -644,21 +588,17 @@ function readExport(reader: Reader): Export {
   return { type: 'export', module, function: name, arity: readByte(reader) }
 }
 
-/** A fun is kept as bytes, but read through once: a broken one, given back, would cost us the connection. */
+/** Kept as bytes, but read through once: a broken one, given back, would cost us the connection. */
 function readFun(reader: Reader, depth: number): Fun {
-  const from = reader.at - 1
-  const size = readWord(reader)
-  expectAtLeast(reader, size - 4)
-  const FIXED_FIELDS = 1 + 16 + 4 // arity, uniq, index
-  take(reader, FIXED_FIELDS)
+  const from = reader.at
+  const end = from + readWord(reader)
+  take(reader, 1 + 16 + 4) // arity, uniq, index
   const freeVariables = readWord(reader)
-  const TERM_FIELDS = 4 // module, old index, old uniq, pid
-  readElements(reader, TERM_FIELDS + freeVariables, depth)
-  if (reader.at !== from + 1 + size) throw malformed(from, `a fun of ${size} bytes`, String(reader.at - from - 1))
-  return { type: 'fun', bytes: reader.bytes.slice(from, reader.at) }
+  readElements(reader, 4 + freeVariables, depth) // module, old index, old uniq and pid go before them
+  if (reader.at !== end) throw malformed(from, `a fun of ${end - from} bytes`, String(reader.at - from))
+  return { type: 'fun', bytes: Uint8Array.from(reader.bytes.subarray(from - 1, end)) }
 }
 
-/** https://www.erlang.org/doc/apps/erts/erl_ext_dist.html#compressed-term */
 function readCompressed(reader: Reader): Term {
   const from = take(reader, 1)
   const size = readWord(reader)
@@ -667,29 +607,26 @@ function readCompressed(reader: Reader): Term {
   }
   const { buffer, engine } = inflate(reader, size)
   take(reader, engine.bytesWritten)
-  const inner = newReader(buffer, 0)
-  const term = readTerm(inner, 0)
-  if (buffer.length !== size || inner.at !== size) {
-    throw malformed(from, `a term of ${size} bytes after inflating`, `${inner.at} of ${buffer.length}`)
+  const inflated = newReader(buffer, 0)
+  const term = readTerm(inflated, 0)
+  if (inflated.at !== size || buffer.length !== size) {
+    throw malformed(from, `a term of ${size} bytes when inflated`, `${inflated.at} of ${buffer.length}`)
   }
   return term
 }
 
-function inflate(reader: Reader, size: number): { buffer: Buffer; engine: { bytesWritten: number } } {
+interface Inflated {
+  readonly buffer: Buffer
+  readonly engine: { readonly bytesWritten: number }
+}
+
+function inflate(reader: Reader, size: number): Inflated {
   try {
-    // With `info` the answer has the engine too, which knows where the compressed bytes end; the types do not say so.
-    const answer: unknown = inflateSync(reader.bytes.subarray(reader.at), {
-      maxOutputLength: Math.max(size, 1),
-      info: true,
-    })
-    return answer as ReturnType<typeof inflate>
+    // With `info` comes the engine, which knows where the compressed bytes end; the types do not tell.
+    const options = { maxOutputLength: Math.max(1, size), info: true }
+    return inflateSync(reader.bytes.subarray(reader.at), options) as unknown as Inflated
   } catch (cause) {
-    throw malformed(
-      reader.at,
-      `zlib data of ${size} bytes`,
-      cause instanceof Error ? cause.message : String(cause),
-      cause,
-    )
+    throw malformed(reader.at, `zlib data that inflates to ${size} bytes`, String(cause), cause)
   }
 }
 
@@ -700,91 +637,58 @@ function readAtom(reader: Reader): Atom {
 function readAtomBody(reader: Reader, tag: number): Atom {
   switch (tag) {
     case SMALL_ATOM_UTF8_EXT:
-      return readAtomText(reader, readByte(reader), true)
+      return readAtomName(reader, readByte(reader), 'utf8')
     case ATOM_UTF8_EXT:
-      return readAtomText(reader, readShort(reader), true)
+      return readAtomName(reader, readShort(reader), 'utf8')
     case SMALL_ATOM_EXT:
-      return readAtomText(reader, readByte(reader), false)
+      return readAtomName(reader, readByte(reader), 'latin1')
     case ATOM_EXT:
-      return readAtomText(reader, readShort(reader), false)
+      return readAtomName(reader, readShort(reader), 'latin1')
     default:
       throw malformed(reader.at - 1, 'an atom', `tag ${tag}`)
   }
 }
 
-// The last atom of each hash: most that come are the same few, and a peer that sends ever new ones fills no memory.
-const seenAtoms: (Atom | undefined)[] = Array.from({ length: 1024 }, () => undefined)
-
-function readAtomText(reader: Reader, size: number, utf8: boolean): Atom {
-  const from = take(reader, size)
-  let hash = size
-  let all = 0
-  for (let index = from; index < from + size; index++) {
-    const byte = reader.view.getUint8(index)
-    hash = (hash * 31 + byte) | 0
-    all |= byte
-  }
-  const ascii = all < 128
-  const slot = hash & 1023
-  const seen = seenAtoms[slot]
-  if (ascii && seen !== undefined && isNameAt(reader, from, size, seen.name)) return seen
-  const name = atomName(reader, from, size, utf8 && !ascii)
-  const made: Atom = { type: 'atom', name }
-  if (ascii) seenAtoms[slot] = made
-  return made
+interface SeenAtom {
+  readonly atom: Atom
+  readonly bytes: Uint8Array
 }
 
-function isNameAt(reader: Reader, from: number, size: number, name: string): boolean {
-  if (name.length !== size) return false
+// The last ASCII atom of each hash. Most that come are the same few; a peer that sends ever new ones fills no memory.
+const seenAtoms: (SeenAtom | undefined)[] = Array.from({ length: 4096 }, () => undefined)
+
+function readAtomName(reader: Reader, size: number, encoding: 'utf8' | 'latin1'): Atom {
+  const from = take(reader, size)
+  const { view } = reader
+  let hash = size
+  let all = 0
   for (let index = 0; index < size; index++) {
-    if (name.charCodeAt(index) !== reader.view.getUint8(from + index)) return false
+    const byte = view.getUint8(from + index)
+    hash = Math.imul(hash, 31) + byte
+    all |= byte
+  }
+  if (all > 127 || size > MAX_ATOM_CHARACTERS) return { type: 'atom', name: unicodeName(reader, from, encoding) }
+  const slot = (hash ^ (hash >>> 12)) & 4095
+  const seen = seenAtoms[slot]
+  if (seen !== undefined && isAt(view, from, size, seen.bytes)) return seen.atom
+  const atom: Atom = { type: 'atom', name: reader.bytes.toString('latin1', from, reader.at) }
+  seenAtoms[slot] = { atom, bytes: new Uint8Array(reader.bytes.subarray(from, reader.at)) }
+  return atom
+}
+
+function isAt(view: DataView, from: number, size: number, bytes: Uint8Array): boolean {
+  if (bytes.length !== size) return false
+  for (let index = 0; index < size; index++) {
+    if (bytes[index] !== view.getUint8(from + index)) return false
   }
   return true
 }
 
-function atomName(reader: Reader, from: number, size: number, utf8: boolean): string {
-  const bytes = reader.bytes.subarray(from, from + size)
-  if (utf8 && !isUtf8(bytes)) throw malformed(from, 'an atom in UTF-8', 'other bytes')
-  const characters = utf8 ? Array.from(textDecoder.decode(bytes)).length : size
-  if (characters > MAX_ATOM_CHARACTERS) {
-    throw malformed(from, `an atom of at most ${MAX_ATOM_CHARACTERS} characters`, String(characters))
-  }
-  return utf8 ? textDecoder.decode(bytes) : String.fromCharCode(...bytes)
-}
-
-/** Steps over `count` bytes and returns where they begin; throws when there are not so many left. */
-function take(reader: Reader, count: number): number {
-  const from = reader.at
-  if (count > reader.bytes.length - from) {
-    throw malformed(from, `${count} more bytes`, String(reader.bytes.length - from))
-  }
-  reader.at = from + count
-  return from
-}
-
-/** Every element takes at least one byte: a count beyond what is left is a lie, and is not begun. */
-function expectAtLeast(reader: Reader, count: number): void {
-  const left = reader.bytes.length - reader.at
-  if (count > left) throw malformed(reader.at, `at least ${count} more bytes`, String(left))
-}
-
-function readByte(reader: Reader): number {
-  return reader.view.getUint8(take(reader, 1))
-}
-
-function readShort(reader: Reader): number {
-  return reader.view.getUint16(take(reader, 2))
-}
-
-function readWord(reader: Reader): number {
-  return reader.view.getUint32(take(reader, 4))
-}
-
-function readBytes(reader: Reader, size: number): Uint8Array {
-  const from = take(reader, size)
-  return reader.bytes.slice(from, from + size)
-}
-
-function malformed(at: number, expected: string, got: string, cause?: unknown): RollcallError {
-  return new RollcallError('etf', `[etf] expected ${expected} at byte ${at}, got ${got}`, { cause })
+function unicodeName(reader: Reader, from: number, encoding: 'utf8' | 'latin1'): string {
+  const bytes = reader.bytes.subarray(from, reader.at)
+  if (encoding === 'utf8' && !isUtf8(bytes)) throw malformed(from, 'an atom in UTF-8', 'other bytes')
+  const name = bytes.toString(encoding)
+  const characters = Array.from(name).length
+  if (characters <= MAX_ATOM_CHARACTERS) return name
+  throw malformed(from, `an atom of at most ${MAX_ATOM_CHARACTERS} characters`, String(characters))
 }
