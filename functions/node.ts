@@ -1,0 +1,97 @@
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createAdaptorServer } from '@hono/node-server'
+import type { Config } from '../core/config.ts'
+import { RollcallError } from '../core/error.ts'
+import { parseIpv4, parseIpv6 } from '../core/node.ts'
+import { createApp } from './app.ts'
+import { exchange, resolvConf } from './exchange.ts'
+import { problem } from './problem.ts'
+import { resolvers } from './resolvers/index.ts'
+import type { Log } from './resolvers/source.ts'
+
+export interface ServeOptions {
+  config: Config
+  log: Log
+  /** 8787 by default; 0 takes a free one. */
+  port?: number | undefined
+  /** 127.0.0.1 by default: who wants to be reached says so. Without `auth` in the config another than loopback is refused. */
+  host?: string | undefined
+}
+
+/** A function that listens. */
+export interface Served {
+  /** With the port that was taken. */
+  readonly url: string
+  /** Ends it: no new calls, those under way get their answer, for at most 5 s. */
+  close(): Promise<void>
+}
+
+// Above the longest ask of a source; whoever sends a request more slowly than this holds a connection for nothing.
+const REQUEST_TIMEOUT_MS = 30_000
+const CLOSE_TIMEOUT_MS = 5_000
+
+/** Serves the function on Node. Throws `auth_not_configured`, `config`, `port_in_use` or `listen`. */
+export async function serve({ config, log, port = 8787, host = '127.0.0.1' }: ServeOptions): Promise<Served> {
+  const isOpen = config.auth === undefined
+  if (isOpen && !isLoopback(host)) {
+    const message = `[serve] expected auth in the config to serve on ${host}, got none: list tokens (rollcall token makes one) or say auth: none`
+    throw new RollcallError('auth_not_configured', message)
+  }
+  const app = createApp({
+    topologies: config.topologies,
+    auth: config.auth ?? 'none',
+    loaders: resolvers,
+    reach: { exchange, resolvConf },
+    log,
+    readyz: true,
+    ...(isOpen && { admit: refuseForeignHost }),
+  })
+  const serverOptions = { requestTimeout: REQUEST_TIMEOUT_MS }
+  const server = createAdaptorServer({ fetch: app.fetch, serverOptions }) as Server
+  await listen(server, { port, host })
+  const { port: taken } = server.address() as AddressInfo
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${taken}`
+  log.info({ url, topologies: Object.keys(config.topologies) }, 'serving')
+  return { url, close: () => close(server) }
+}
+
+function listen(server: Server, { port, host }: { port: number; host: string }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const message =
+        cause.code === 'EADDRINUSE'
+          ? `[serve] expected port ${port} of ${host} to be free, got EADDRINUSE: end the other program or take another --port`
+          : `[serve] expected to listen on port ${port} of ${host}, got ${cause.code}: --host must be an address of this machine`
+      reject(new RollcallError(cause.code === 'EADDRINUSE' ? 'port_in_use' : 'listen', message, { cause }))
+    })
+    server.listen(port, host, resolve)
+  })
+}
+
+async function close(server: Server): Promise<void> {
+  const overdue = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS)
+  await new Promise((resolve) => {
+    server.close(resolve)
+  })
+  clearTimeout(overdue)
+}
+
+/**
+ * Without auth only this machine may call. A page of a foreign site can make a browser here do so, under a name of its
+ * own that resolves to 127.0.0.1 (DNS rebinding): its requests carry that name.
+ */
+function refuseForeignHost(request: Request): void {
+  const host = request.headers.get('host') ?? ''
+  if (isLoopback(host.replace(/:\d+$/, ''))) return
+  const message =
+    '[serve] expected a Host of this machine (localhost, 127.0.0.1, [::1]), got another: set auth to serve others'
+  throw problem('host_forbidden', message)
+}
+
+function isLoopback(host: string): boolean {
+  if (host.toLowerCase() === 'localhost') return true
+  const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host
+  const groups = parseIpv6(bare)
+  return groups === undefined ? parseIpv4(bare)?.[0] === 127 : groups.join() === '0,0,0,0,0,0,0,1'
+}

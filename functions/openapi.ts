@@ -1,0 +1,168 @@
+import { writeFileSync } from 'node:fs'
+import * as z from 'zod/mini'
+import { nodeNameSchema } from '../core/member.ts'
+import {
+  membersDocumentSchema,
+  planDocumentSchema,
+  planRequestSchema,
+  problemSchema,
+  topologiesDocumentSchema,
+} from '../core/wire.ts'
+import { PROBLEMS, type ProblemCode } from './problem.ts'
+
+/** The OpenAPI 3.1 document of the HTTP API, built from the schemas that the code itself uses. */
+export function openapiDocument(): object {
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'rollcall',
+      version: '1',
+      license: { name: 'MIT', identifier: 'MIT' },
+      description: 'Who is in the mesh, and whom a node should connect to and disconnect from.',
+    },
+    servers: [{ url: '/' }],
+    security: [{}, { token: [] }],
+    paths: {
+      '/v1/topologies': {
+        get: {
+          operationId: 'listTopologies',
+          summary: 'The topologies that the token may see, their sources and the last outcome of each. Asks no source.',
+          responses: { 200: json('The topologies.', 'Topologies'), ...problems(...DENIALS) },
+        },
+      },
+      '/v1/topologies/{topology}/members': {
+        get: {
+          operationId: 'listMembers',
+          summary: 'The members that the sources of a topology list, each source asked at most once per interval.',
+          parameters: [
+            TOPOLOGY,
+            header('If-None-Match', 'The ETag of an earlier answer: 304 if it still holds.'),
+            {
+              name: 'wait',
+              in: 'query',
+              description: 'How long to wait for a change. Answered at once, with Rollcall-Wait: no.',
+              schema: { type: 'string', maxLength: 16 },
+            },
+          ],
+          responses: {
+            200: { ...json('The members.', 'Members'), headers: { ETag, ...AGES } },
+            304: {
+              description: 'Unchanged. A new observation only if the age says that a source was asked again.',
+              headers: { ETag, ...AGES },
+            },
+            ...problems(...DENIALS, 'topology_forbidden', 'unknown_topology', 'no_answer_yet'),
+          },
+        },
+      },
+      '/v1/topologies/{topology}/plan': {
+        post: {
+          operationId: 'makePlan',
+          summary: 'Whom a node should connect to and disconnect from, and why. Without state, nobody is to be cut.',
+          parameters: [TOPOLOGY],
+          requestBody: { required: true, content: { 'application/json': { schema: ref('PlanRequest') } } },
+          responses: {
+            200: { ...json('The plan. Its state belongs into the next request.', 'Plan'), headers: AGES },
+            ...problems(
+              'bad_body',
+              'bad_state',
+              ...DENIALS,
+              'topology_forbidden',
+              'node_forbidden',
+              'unknown_topology',
+              'body_too_large',
+            ),
+          },
+        },
+      },
+      '/healthz': {
+        get: { operationId: 'health', security: [{}], summary: 'Alive.', responses: { 200: status('ok') } },
+      },
+      '/readyz': {
+        get: {
+          operationId: 'readiness',
+          security: [{}],
+          summary: 'Whether every source has answered. On Node only.',
+          responses: { 200: status('ready'), ...problems('not_ready') },
+        },
+      },
+      '/openapi.json': {
+        get: {
+          operationId: 'openapi',
+          security: [{}],
+          summary: 'This document.',
+          responses: {
+            200: { description: 'OpenAPI 3.1.', content: { 'application/json': { schema: { type: 'object' } } } },
+          },
+        },
+      },
+    },
+    components: {
+      schemas: {
+        Topologies: schema(topologiesDocumentSchema),
+        Members: schema(membersDocumentSchema),
+        PlanRequest: schema(planRequestSchema),
+        Plan: schema(planDocumentSchema),
+        Problem: schema(problemSchema),
+      },
+      securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'A token of `rollcall token`.' } },
+    },
+  }
+}
+
+const DENIALS: ProblemCode[] = ['unauthenticated', 'verb_forbidden', 'auth_not_configured', 'internal']
+const TOPOLOGY = { name: 'topology', in: 'path', required: true, schema: { type: 'string' } }
+const ETag = { description: 'W/"<revision>".', schema: { type: 'string' } }
+const AGES = {
+  Age: { description: 'How long ago the oldest answer in it was asked for, in seconds.', schema: { type: 'integer' } },
+  'Rollcall-Age-Ms': { description: 'The same in ms.', schema: { type: 'number' } },
+}
+
+function header(name: string, description: string): object {
+  return { name, in: 'header', description, schema: { type: 'string' } }
+}
+
+function ref(name: string): object {
+  return { $ref: `#/components/schemas/${name}` }
+}
+
+function json(description: string, name: string): object {
+  return { description, content: { 'application/json': { schema: ref(name) } } }
+}
+
+function status(value: string): object {
+  const properties = { status: { const: value } }
+  return {
+    description: value,
+    content: { 'application/json': { schema: { type: 'object', properties, required: ['status'] } } },
+  }
+}
+
+/** The given codes, under their status. */
+function problems(...codes: ProblemCode[]): Record<string, object> {
+  const byStatus = Object.groupBy(codes, (code) => PROBLEMS[code][0])
+  return Object.fromEntries(
+    Object.entries(byStatus).map(([number, group]) => [
+      number,
+      {
+        description: `code: ${group?.join(', ')}`,
+        content: { 'application/problem+json': { schema: ref('Problem') } },
+      },
+    ]),
+  )
+}
+
+function schema(type: z.ZodMiniType): object {
+  const { $schema: _, ...document } = z.toJSONSchema(type, {
+    io: 'input',
+    override({ zodSchema, jsonSchema }) {
+      // What a refinement checks is code: said here again for whoever makes a client from this.
+      if (zodSchema === nodeNameSchema) Object.assign(jsonSchema, { pattern: '^[!-?A-~]+@[!-?A-~]+$', maxLength: 255 })
+    },
+  })
+  return document
+}
+
+// Run by itself, this writes openapi.json: a host serves that file, so that the schema generator stays out of its bundle.
+if (import.meta.main) {
+  writeFileSync(new URL('openapi.json', import.meta.url), `${JSON.stringify(openapiDocument(), null, 2)}\n`)
+}

@@ -1,0 +1,55 @@
+import { RollcallError } from '../core/error.ts'
+
+/** What a route answers; the app adds what every answer carries. */
+export interface Reply {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string | null
+}
+
+/** Every code that a caller can get, with its status and the title that goes with it. */
+export const PROBLEMS = {
+  bad_body: [400, 'Bad Request'],
+  bad_state: [400, 'Bad Request'],
+  unauthenticated: [401, 'Unauthorized'],
+  verb_forbidden: [403, 'Forbidden'],
+  topology_forbidden: [403, 'Forbidden'],
+  node_forbidden: [403, 'Forbidden'],
+  host_forbidden: [403, 'Forbidden'],
+  not_found: [404, 'Not Found'],
+  unknown_topology: [404, 'Not Found'],
+  method_not_allowed: [405, 'Method Not Allowed'],
+  body_too_large: [413, 'Content Too Large'],
+  internal: [500, 'Internal Server Error'],
+  no_answer_yet: [503, 'Service Unavailable'],
+  not_ready: [503, 'Service Unavailable'],
+  auth_not_configured: [503, 'Service Unavailable'],
+  config: [503, 'Service Unavailable'],
+} as const satisfies Record<string, readonly [number, string]>
+
+export type ProblemCode = keyof typeof PROBLEMS
+
+/** An error for a caller to see: the message becomes the `detail`, so it names nothing that the caller may not know. */
+export function problem(code: ProblemCode, message: string, retryAfterMs?: number): RollcallError {
+  return new RollcallError(code, message, { retryAfterMs })
+}
+
+/** RFC 9457 problem details of anything thrown. What was not made for a caller to see is `internal` and says nothing. */
+export function problemReply(error: unknown): Reply {
+  const known = error instanceof RollcallError && isProblemCode(error.code) ? error : undefined
+  const code = (known?.code ?? 'internal') as ProblemCode
+  const [status, title] = PROBLEMS[code]
+  const detail = known?.message ?? '[function] expected no error, got one: the log has it under the X-Request-Id'
+  const headers: Record<string, string> = {
+    'Content-Type': 'application/problem+json',
+    'Cache-Control': 'no-store',
+  }
+  if (status === 401) headers['WWW-Authenticate'] = 'Bearer realm="rollcall"'
+  // Whole seconds, never 0: RFC 9110, section 10.2.3.
+  if (status === 503) headers['Retry-After'] = String(Math.max(1, Math.ceil((known?.retryAfterMs ?? 5_000) / 1_000)))
+  return { status, headers, body: JSON.stringify({ type: 'about:blank', title, status, code, detail }) }
+}
+
+function isProblemCode(code: string): code is ProblemCode {
+  return Object.hasOwn(PROBLEMS, code)
+}
