@@ -62,7 +62,7 @@ const member = z.strictObject({
 })
 
 export const staticOptionsSchema = z.strictObject({ name, nodes: z.array(z.union([node, member])) })
-const functionOptionsSchema = z.strictObject({
+export const functionOptionsSchema = z.strictObject({
   name,
   url: text.check(z.regex(/^https?:\/\//, { error: 'expected an http:// or https:// address' })),
   /** The topology to ask there; the own topology's name by default. */
@@ -70,7 +70,7 @@ const functionOptionsSchema = z.strictObject({
   token: z.optional(text),
   timeout: z._default(durationSchema, 5_000),
 })
-const execOptionsSchema = z.strictObject({ name, command, timeout: z._default(durationSchema, 10_000) })
+export const execOptionsSchema = z.strictObject({ name, command, timeout: z._default(durationSchema, 10_000) })
 const noneOptionsSchema = z.nullable(z.strictObject({ name }))
 
 const sourceSchemas = {

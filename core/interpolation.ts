@@ -9,6 +9,8 @@ export function interpolate(
   { file, env }: { file: string; env: Record<string, string | undefined> },
   path: ConfigPath = [],
 ): unknown {
+  // A YAML alias can stand inside what it names; no setting lies this deep.
+  if (path.length > 32) throw configError(file, path.slice(0, 3), 'expected a value, got one that holds itself')
   if (typeof value === 'string') return interpolateText(value, { file, env }, path)
   if (Array.isArray(value)) return value.map((entry, index) => interpolate(entry, { file, env }, [...path, index]))
   if (typeof value !== 'object' || value === null) return value

@@ -1,0 +1,70 @@
+import { readFile } from 'node:fs/promises'
+import * as z from 'zod/mini'
+import { type Config, configSchema, parseConfig } from '../core/config.ts'
+import { configError } from '../core/config-error.ts'
+import { RollcallError } from '../core/error.ts'
+import { basenameOf, hostOf, isNodeName, type NodeName, nodeName } from '../core/node.ts'
+
+type Environment = Record<string, string | undefined>
+
+/** Reads and validates a config file, YAML or JSON by its content. Throws `config` for every mistake in it. */
+export async function readConfig(file: string, env: Environment): Promise<Config> {
+  return parseConfig(await parseYaml(await readText(file), file), { file, env })
+}
+
+/** The JSON Schema (draft 2020-12) of the config file, as it is written: with durations as text, and only required keys required. */
+export function configJsonSchema(): object {
+  return z.toJSONSchema(configSchema, { io: 'input', target: 'draft-2020-12' })
+}
+
+/** This node's name: of the config, else ROLLCALL_NODE, else RELEASE_NODE (which an Elixir or Gleam release sets). Throws `config` without one. */
+export function selfOf({ node }: Pick<Config, 'node'>, { file, env }: { file: string; env: Environment }): NodeName {
+  if (node !== undefined) return node
+  const variable = ['ROLLCALL_NODE', 'RELEASE_NODE'].find((name) => env[name])
+  if (variable === undefined) {
+    throw configError(
+      file,
+      ['node'],
+      'expected the name of this node here, in ROLLCALL_NODE or in RELEASE_NODE, got nothing',
+    )
+  }
+  const name = env[variable]
+  if (!isNodeName(name)) {
+    throw new RollcallError(
+      'config',
+      `[config] ${variable}: expected a node name like app@10.0.0.1, got ${JSON.stringify(name)}`,
+    )
+  }
+  return nodeName(basenameOf(name), hostOf(name))
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    const sentence = `expected a config file that can be read, got ${code}: give its place with --config FILE`
+    throw new RollcallError('config', `[config] ${file}: ${sentence}`, { cause })
+  }
+}
+
+// Loaded here, so that what needs no config file does not pay for a YAML parser.
+async function parseYaml(text: string, file: string): Promise<unknown> {
+  const { LineCounter, parseDocument } = await import('yaml')
+  const lineCounter = new LineCounter()
+  // Pretty errors quote the lines around a mistake, and a cookie may stand there.
+  const document = parseDocument(text, { lineCounter, prettyErrors: false })
+  const [mistake] = [...document.errors, ...document.warnings]
+  const position = lineCounter.linePos(mistake?.pos[0] ?? 0)
+  const wrong = (what: string) => configError(file, [], `expected YAML or JSON, got a mistake in ${what}`)
+  if (mistake !== undefined) {
+    // What follows a colon is the text itself.
+    const what = mistake.message.replace(/(stream|characters|documents)[:;] .*/s, '$1')
+    throw wrong(`line ${position.line}, column ${position.col}: ${what}`)
+  }
+  try {
+    return document.toJS()
+  } catch (cause) {
+    throw wrong(`an alias: ${(cause as Error).message}`)
+  }
+}
