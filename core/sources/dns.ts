@@ -144,11 +144,14 @@ export function readAnswer(question: DnsQuestion, message: DnsMessage, server: s
   throw fail('dns_alias_loop', `more than ${MAX_ALIASES} aliases`)
 }
 
-/** The addresses that the records give this name; empty when they are silent about it. */
-export function addressesOf(records: readonly DnsRecord[], name: string, type: 'A' | 'AAAA'): string[] {
-  return recordsOf(records, name, type)
-    .map(hostIn)
-    .filter((host) => host !== undefined)
+/** The addresses that an additional section gives by name; empty for a name about which it is silent. */
+export function createAddressBook(additionals: readonly DnsRecord[]): (name: string, type: 'A' | 'AAAA') => string[] {
+  const key = (type: string, name: string) => `${type} ${canonical(name)}`
+  const book = Map.groupBy(
+    additionals.filter((record) => record.class === 'IN'),
+    ({ type, name }) => key(type, name),
+  )
+  return (name, type) => (book.get(key(type, name)) ?? []).map(hostIn).filter((host) => host !== undefined)
 }
 
 /** The members of these hosts under one basename: each name once, in order, so that equal answers give equal arrays. */

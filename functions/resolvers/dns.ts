@@ -2,7 +2,7 @@ import { RollcallError } from '../../core/error.ts'
 import type { Observation } from '../../core/member.ts'
 import { basenameOf, isNodeName, nodeName } from '../../core/node.ts'
 import {
-  addressesOf,
+  createAddressBook,
   type DnsAnswer,
   type DnsOptions,
   type DnsQuestion,
@@ -45,7 +45,7 @@ async function look(options: DnsOptions, context: SourceContext): Promise<Observ
     servers,
     attempts,
     tryMs: Math.min(system.timeoutMs, Math.ceil(options.timeout / (servers.length * attempts))),
-    signal: AbortSignal.any([context.signal, AbortSignal.timeout(options.timeout)]),
+    signal: AbortSignal.any([context.signal, AbortSignal.timeout(Math.ceil(options.timeout))]),
     context,
   })
 
@@ -116,7 +116,7 @@ async function findHosts(question: DnsQuestion, { options, client }: Asking): Pr
   const natural = question.type === 'SRV' ? 'hostname' : 'ip'
   if ((options.host ?? natural) === natural || answer.hosts.length === 0) return found
   const turn = question.type === 'SRV' ? findAddresses : findName
-  const turning = { answer, client, domain: question.name }
+  const turning = { addresses: createAddressBook(answer.additionals), client, domain: question.name }
   // A target stands once for each of its ports.
   const hosts = [...new Set(answer.hosts)]
   const turned = await Promise.all(hosts.map((host) => attempt(() => turn(host, turning))))
@@ -124,16 +124,17 @@ async function findHosts(question: DnsQuestion, { options, client }: Asking): Pr
 }
 
 interface Turning {
-  answer: DnsAnswer
+  /** Of the additional section. */
+  addresses: ReturnType<typeof createAddressBook>
   client: DnsClient
   domain: string
 }
 
 /** One family alone: a node has one name, and both addresses of a dual-stack host would make two. */
-async function findAddresses(name: string, { answer: { additionals }, client }: Turning): Promise<Findings> {
+async function findAddresses(name: string, { addresses, client }: Turning): Promise<Findings> {
   for (const type of ['A', 'AAAA'] as const) {
     // What is not in the additional section may have been left out for its size, so silence there means nothing.
-    const given = addressesOf(additionals, name, type)
+    const given = addresses(name, type)
     const findings = given.length > 0 ? { ...NOBODY, hosts: given } : findingsOf(await client({ name, type }))
     if (findings.hosts.length > 0 || findings.flaws.length > 0) return findings
   }
