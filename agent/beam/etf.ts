@@ -304,7 +304,8 @@ function writeList(writer: Writer, list: readonly Term[], depth: number): void {
   if (size <= 0xff_ff && list.every(isByte)) {
     putByte(writer, STRING_EXT)
     putShort(writer, size)
-    return writer.bytes.set(list, reserve(writer, size))
+    const at = reserve(writer, size)
+    return writer.bytes.set(list, at)
   }
   putHead(writer, LIST_EXT, size)
   writeElements(writer, list, depth)
