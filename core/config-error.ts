@@ -31,7 +31,10 @@ export function describeGot(raw: unknown, path: ConfigPath): string {
     const keys = Object.keys(value)
     return keys.length === 0 ? 'got an empty mapping' : `got a mapping with ${keys.join(', ')}`
   }
-  if (path.some((key) => SECRET.test(String(key)))) return `got ${KINDS[typeof value]} that is not shown here`
+  // A file that is only text may be a cookie's own file.
+  if (path.length === 0 || path.some((key) => SECRET.test(String(key)))) {
+    return `got ${KINDS[typeof value]} that is not shown here`
+  }
   return `got ${typeof value === 'string' ? quote(value) : JSON.stringify(value)}`
 }
 
