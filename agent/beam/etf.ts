@@ -1,6 +1,15 @@
 import { isUtf8 } from 'node:buffer'
 import { inflateSync } from 'node:zlib'
 import {
+  ATOM_EXT,
+  ATOM_UTF8_EXT,
+  readAtom,
+  readAtomBody,
+  SMALL_ATOM_EXT,
+  SMALL_ATOM_UTF8_EXT,
+  writeAtom,
+} from './etf-atom.ts'
+import {
   endPiece,
   expectLeft,
   malformed,
@@ -26,14 +35,17 @@ import {
 export type Term = number | bigint | Uint8Array | Term[] | Map<Term, Term> | Kind
 /** The terms that JavaScript has no value for, told apart by `type`. */
 export type Kind = Atom | Tuple | Pid | Ref | Port | Fun | Export | BitString | Float | ImproperList
+/** A name; booleans and `undefined` are atoms too. */
 export interface Atom {
   readonly type: 'atom'
   readonly name: string
 }
+/** A sequence of fixed size: `{a, b}`. */
 export interface Tuple {
   readonly type: 'tuple'
   readonly elements: readonly Term[]
 }
+/** A process; `creation` tells the starts of its node apart. */
 export interface Pid {
   readonly type: 'pid'
   readonly node: string
@@ -41,12 +53,14 @@ export interface Pid {
   readonly serial: number
   readonly creation: number
 }
+/** A unique reference: of a call, a monitor or an alias. */
 export interface Ref {
   readonly type: 'ref'
   readonly node: string
   readonly creation: number
   readonly words: readonly number[]
 }
+/** A port of the BEAM, its link to the world outside. */
 export interface Port {
   readonly type: 'port'
   readonly node: string
@@ -58,12 +72,14 @@ export interface Fun {
   readonly type: 'fun'
   readonly bytes: Uint8Array
 }
+/** An external fun: `fun lists:map/2`. */
 export interface Export {
   readonly type: 'export'
   readonly module: string
   readonly function: string
   readonly arity: number
 }
+/** A binary whose last byte counts only with its upper `bits`. */
 export interface BitString {
   readonly type: 'bitstring'
   readonly bytes: Uint8Array
@@ -74,6 +90,7 @@ export interface Float {
   readonly type: 'float'
   readonly value: number
 }
+/** A list that ends in something else than the empty list: `[a | b]`. */
 export interface ImproperList {
   readonly type: 'improper'
   readonly elements: readonly Term[]
@@ -129,9 +146,9 @@ function isCodePoint(term: Term): term is number {
   return typeof term === 'number' && term >= 0 && term <= 0x10ffff && Number.isInteger(term)
 }
 
+const textEncoder = new TextEncoder()
 // Without ignoreBOM a leading U+FEFF would vanish from the text.
 const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true })
-const textEncoder = new TextEncoder()
 
 // The tags under their names in https://www.erlang.org/doc/apps/erts/erl_ext_dist.html
 const VERSION = 131
@@ -142,10 +159,6 @@ const SMALL_BIG_EXT = 110
 const LARGE_BIG_EXT = 111
 const NEW_FLOAT_EXT = 70
 const FLOAT_EXT = 99
-const SMALL_ATOM_UTF8_EXT = 119
-const ATOM_UTF8_EXT = 118
-const ATOM_EXT = 100
-const SMALL_ATOM_EXT = 115
 const SMALL_TUPLE_EXT = 104
 const LARGE_TUPLE_EXT = 105
 const NIL_EXT = 106
@@ -168,8 +181,7 @@ const NEW_FUN_EXT = 112
 const MAX_DEPTH = 512
 // What is sent compressed (a gossip packet, say) is small, and each byte of it can become some 40 in memory.
 const MAX_INFLATED_BYTES = 1_048_576
-// The BEAM's own limits: characters of an atom, words of a reference, bytes of an integer (since OTP 26).
-const MAX_ATOM_CHARACTERS = 255
+// The BEAM's own limits: words of a reference, bytes of an integer (since OTP 26).
 const MAX_REFERENCE_WORDS = 5
 const MAX_INTEGER_BYTES = 524_288
 
@@ -266,36 +278,6 @@ function writeFloat(writer: Writer, value: number): void {
   const at = reserve(writer, 9)
   writer.view.setUint8(at, NEW_FLOAT_EXT)
   writer.view.setFloat64(at + 1, value)
-}
-
-function writeAtom(writer: Writer, name: string): void {
-  const size = name.length
-  if (size > MAX_ATOM_CHARACTERS) return writeUnicodeAtom(writer, name)
-  const at = reserve(writer, 2 + size)
-  const { bytes } = writer
-  bytes[at] = SMALL_ATOM_UTF8_EXT
-  bytes[at + 1] = size
-  let all = 0
-  for (let index = 0; index < size; index++) {
-    const code = name.charCodeAt(index)
-    bytes[at + 2 + index] = code
-    all |= code
-  }
-  if (all < 128) return
-  writer.at = at
-  writeUnicodeAtom(writer, name)
-}
-
-function writeUnicodeAtom(writer: Writer, name: string): void {
-  const characters = Array.from(name).length
-  if (characters > MAX_ATOM_CHARACTERS || !name.isWellFormed()) {
-    throw unencodable(`an atom of at most ${MAX_ATOM_CHARACTERS} characters of Unicode`, JSON.stringify(name))
-  }
-  const bytes = textEncoder.encode(name)
-  putByte(writer, bytes.length < 256 ? SMALL_ATOM_UTF8_EXT : ATOM_UTF8_EXT)
-  if (bytes.length < 256) putByte(writer, bytes.length)
-  else putShort(writer, bytes.length)
-  putBytes(writer, bytes)
 }
 
 function writeList(writer: Writer, list: readonly Term[], depth: number): void {
@@ -629,67 +611,4 @@ function inflate(reader: Reader, size: number): Inflated {
   } catch (cause) {
     throw malformed(reader.at, `zlib data that inflates to ${size} bytes`, String(cause), cause)
   }
-}
-
-function readAtom(reader: Reader): Atom {
-  return readAtomBody(reader, readByte(reader))
-}
-
-function readAtomBody(reader: Reader, tag: number): Atom {
-  switch (tag) {
-    case SMALL_ATOM_UTF8_EXT:
-      return readAtomName(reader, readByte(reader), 'utf8')
-    case ATOM_UTF8_EXT:
-      return readAtomName(reader, readShort(reader), 'utf8')
-    case SMALL_ATOM_EXT:
-      return readAtomName(reader, readByte(reader), 'latin1')
-    case ATOM_EXT:
-      return readAtomName(reader, readShort(reader), 'latin1')
-    default:
-      throw malformed(reader.at - 1, 'an atom', `tag ${tag}`)
-  }
-}
-
-interface SeenAtom {
-  readonly atom: Atom
-  readonly bytes: Uint8Array
-}
-
-// The last ASCII atom of each hash. Most that come are the same few; a peer that sends ever new ones fills no memory.
-const seenAtoms: (SeenAtom | undefined)[] = Array.from({ length: 4096 }, () => undefined)
-
-function readAtomName(reader: Reader, size: number, encoding: 'utf8' | 'latin1'): Atom {
-  const from = take(reader, size)
-  const { view } = reader
-  let hash = size
-  let all = 0
-  for (let index = 0; index < size; index++) {
-    const byte = view.getUint8(from + index)
-    hash = Math.imul(hash, 31) + byte
-    all |= byte
-  }
-  if (all > 127 || size > MAX_ATOM_CHARACTERS) return { type: 'atom', name: unicodeName(reader, from, encoding) }
-  const slot = (hash ^ (hash >>> 12)) & 4095
-  const seen = seenAtoms[slot]
-  if (seen !== undefined && isAt(view, from, size, seen.bytes)) return seen.atom
-  const atom: Atom = { type: 'atom', name: reader.bytes.toString('latin1', from, reader.at) }
-  seenAtoms[slot] = { atom, bytes: new Uint8Array(reader.bytes.subarray(from, reader.at)) }
-  return atom
-}
-
-function isAt(view: DataView, from: number, size: number, bytes: Uint8Array): boolean {
-  if (bytes.length !== size) return false
-  for (let index = 0; index < size; index++) {
-    if (bytes[index] !== view.getUint8(from + index)) return false
-  }
-  return true
-}
-
-function unicodeName(reader: Reader, from: number, encoding: 'utf8' | 'latin1'): string {
-  const bytes = reader.bytes.subarray(from, reader.at)
-  if (encoding === 'utf8' && !isUtf8(bytes)) throw malformed(from, 'an atom in UTF-8', 'other bytes')
-  const name = bytes.toString(encoding)
-  const characters = Array.from(name).length
-  if (characters <= MAX_ATOM_CHARACTERS) return name
-  throw malformed(from, `an atom of at most ${MAX_ATOM_CHARACTERS} characters`, String(characters))
 }
