@@ -7,6 +7,8 @@ import type { PeerState } from './state.ts'
 
 /** A known peer without link, and how its dials stand. */
 export interface Unlinked {
+  /** False while it is leaving: never dialled. */
+  readonly wanted: boolean
   readonly topology: string
   readonly policy: Policy
   readonly peer: PeerState
@@ -75,7 +77,7 @@ export function linkedPeer(peer: PeerState, now: number, policy: Policy): PeerSt
 
 /** Orders the dials that are due, at most `dialsPerRound` under way at once, in an order that differs from node to node. */
 export function planDials(
-  wanted: ReadonlyMap<NodeName, Unlinked>,
+  unlinked: ReadonlyMap<NodeName, Unlinked>,
   { input: { self, now }, due }: { input: { self: NodeName; now: number }; due: (at: number) => void },
 ): Pick<Plan, 'connect' | 'hold'> & { peers: Map<NodeName, PeerState> } {
   const connect: Plan['connect'] = []
@@ -83,9 +85,10 @@ export function planDials(
   const peers = new Map<NodeName, PeerState>()
   const underWay = new Map<string, number>()
   const ready: { node: NodeName; order: number; dial: Unlinked }[] = []
-  for (const [node, dial] of wanted) {
-    const { topology, policy, peer } = dial
+  for (const [node, dial] of unlinked) {
+    const { topology, policy, peer, wanted } = dial
     peers.set(node, peer)
+    if (!wanted) continue
     if (peer.dialledAt !== undefined) {
       const until = peer.dialledAt + policy.dialTimeout
       underWay.set(topology, (underWay.get(topology) ?? 0) + 1)

@@ -104,6 +104,8 @@ interface Draft {
   readonly linked: ReadonlySet<NodeName>
   readonly fresh: Set<NodeName>
   readonly renewed: Set<NodeName>
+  /** How dials ended, where that is known. */
+  readonly outcomes: ReadonlyMap<NodeName, boolean>
   readonly events: PlanEvent[]
   /** Notes an instant at which something is due without new input. */
   readonly due: (at: number) => void
@@ -120,6 +122,7 @@ export function plan(before: State | undefined, input: PlanInput): Plan {
     linked: new Set([...input.links, input.self]),
     fresh: new Set(),
     renewed: new Set(),
+    outcomes: new Map(input.outcomes?.map(({ node, ok }) => [node, ok])),
     events: [],
     due: (at) => {
       recheckAt = Math.min(recheckAt, at)
@@ -253,7 +256,7 @@ function sortOutUnlinked(
   view: View,
   unlinked: Map<NodeName, Unlinked>,
   before: State,
-  { input, linked, fresh, renewed, events, due }: Draft,
+  { input, linked, fresh, renewed, outcomes, events, due }: Draft,
 ): number {
   const { self, now } = input
   const { policy, standings, state } = view
@@ -269,10 +272,9 @@ function sortOutUnlinked(
   const gone = new Set<NodeName>()
   for (const node of without) {
     const earlier = unlinked.get(node)
-    const outcome = input.outcomes?.findLast((each) => each.node === node)?.ok
     const settled = losses.has(node)
       ? { peer: loseLink(node, peerOf(node), { ...settling, blameless }), failed: false }
-      : settleDial(node, peerOf(node) ?? { attempt: 0 }, { ...settling, outcome })
+      : settleDial(node, peerOf(node) ?? { attempt: 0 }, { ...settling, outcome: outcomes.get(node) })
     const why = reasonToForget(node, view, settled.failed)
     if (why !== undefined) {
       gone.add(node)
@@ -281,12 +283,13 @@ function sortOutUnlinked(
     }
     const left = forgetClock(node, view) - state.clock
     due(now + Math.min(left, view.intervalMs))
-    if (standings.get(node)?.kind === 'leaving' || earlier !== undefined) continue
+    const wanted = standings.get(node)?.kind !== 'leaving'
+    if (earlier !== undefined && (earlier.wanted || !wanted)) continue
     const address = view
       .knowers(node)
       .map(({ details }) => details[node]?.address)
       .find((each) => each !== undefined)
-    unlinked.set(node, { topology, policy, peer: settled.peer, ...(address && { address }) })
+    unlinked.set(node, { wanted, topology, policy, peer: settled.peer, ...(address && { address }) })
   }
   forget(state, gone)
   return view.known.length - without.length - (view.knowsSelf ? 1 : 0)

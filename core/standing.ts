@@ -87,7 +87,7 @@ function standingOf(node: NodeName, knowers: readonly SourceState[], removed: bo
   const listed = missing.includes(undefined)
   const leavingClocks = knowers.flatMap((source) => source.leavingClocks[node] ?? [])
   if (leavingClocks.length > 0) return { kind: 'leaving', sinceClock: Math.min(...leavingClocks), listed }
-  if (listed) return undefined
+  if (knowers.some(({ outcome }, index) => missing[index] === undefined && outcome !== 'failed')) return undefined
   if (removed) return { kind: 'removed' }
   const missedMs = Math.max(...missing.map((each) => each?.missedMs ?? 0))
   if (knowers.some(({ outcome }) => outcome === 'failed')) return { kind: 'kept', reason: 'source_failed', missedMs }

@@ -21,29 +21,55 @@ export function observation(source: string, at: number, answer: Exclude<Answer, 
   return { source, at, outcome: 'complete', members: members(answer) }
 }
 
+type Answers = Record<string, Answer> | readonly (string | Member)[]
+
+/** What {@link agent} gives: the agent's own view, the world around it, and what happened. */
+export interface World {
+  readonly self: string
+  readonly policy: Policy
+  readonly intervalMs: number
+  now: number
+  links: Set<string>
+  alive: Set<string>
+  /** Links cut and nodes dialled, in order. */
+  cuts: string[]
+  dials: string[]
+  events: Plan['events']
+  state: State | undefined
+  plan: Plan
+  /** Plans once without moving time or the world. */
+  decide(answers: Record<string, Answer>, extra?: Partial<PlanInput>): Plan
+  /** One interval passes, the sources answer, the plan is carried out. */
+  round(answers: Answers, elapsedMs?: number): Plan
+  rounds(count: number, answers: Answers): void
+  /** A mesh of these nodes, all alive, listed and linked. */
+  form(nodes: readonly string[]): void
+  eventTypes(): string[]
+}
+
 /**
  * One agent in a world in which dials of `alive` nodes succeed before the next round and ordered cuts are made: enough to run
  * the decision for a thousand rounds in a few lines. Deterministic; `now` moves only by `round`.
  */
-export function agent(options: { self?: string; intervalMs?: number; policy?: Partial<Policy>; now?: number } = {}) {
+export function agent(
+  options: { self?: string; intervalMs?: number; policy?: Partial<Policy>; now?: number } = {},
+): World {
   const self = options.self ?? 'n1@h'
   const intervalMs = options.intervalMs ?? 5_000
   const policy: Policy = { ...defaultPolicy, ...options.policy }
-  const world = {
+  const world: World = {
     self,
     now: options.now ?? 1_700_000_000_000,
-    links: new Set<string>(),
-    alive: new Set<string>(),
-    /** Links cut, in order. */
-    cuts: [] as string[],
-    dials: [] as string[],
-    events: [] as Plan['events'],
-    state: undefined as State | undefined,
+    links: new Set(),
+    alive: new Set(),
+    cuts: [],
+    dials: [],
+    events: [],
+    state: undefined,
     plan: undefined as unknown as Plan,
     policy,
     intervalMs,
-    /** Plans once without moving time or the world. */
-    decide(answers: Record<string, Answer>, extra: Partial<PlanInput> = {}): Plan {
+    decide(answers, extra = {}) {
       const observations = Object.entries(answers).flatMap(([source, answer]) =>
         answer === 'silent' ? [] : [observation(source, world.now, answer)],
       )
@@ -59,8 +85,7 @@ export function agent(options: { self?: string; intervalMs?: number; policy?: Pa
       for (const event of world.plan.events) world.events.push(event)
       return world.plan
     },
-    /** One interval passes, the sources answer, the plan is carried out. */
-    round(answers: Record<string, Answer> | readonly (string | Member)[], elapsedMs = intervalMs): Plan {
+    round(answers, elapsedMs = intervalMs) {
       world.now += elapsedMs
       for (const node of world.links) if (!world.alive.has(node)) world.links.delete(node)
       const made = world.decide(Array.isArray(answers) ? { dns: answers } : (answers as Record<string, Answer>))
@@ -74,15 +99,14 @@ export function agent(options: { self?: string; intervalMs?: number; policy?: Pa
       }
       return made
     },
-    rounds(count: number, answers: Parameters<typeof world.round>[0]): void {
+    rounds(count, answers) {
       for (let index = 0; index < count; index++) world.round(answers)
     },
-    /** A mesh of these nodes, all alive, listed and linked. */
-    form(nodes: readonly string[]): void {
+    form(nodes) {
       for (const node of nodes) if (node !== self) world.alive.add(node)
       for (let index = 0; index < 3 + nodes.length / policy.dialsPerRound; index++) world.round(nodes)
     },
-    eventTypes(): string[] {
+    eventTypes() {
       return world.events.map(({ type }) => type)
     },
   }
