@@ -1,5 +1,12 @@
 import { decode, encode, RECURSION_DESIRED } from 'dns-packet'
-import { type DnsAnswer, type DnsMessage, type DnsQuestion, isTruncated, readAnswer } from '../core/sources/dns.ts'
+import {
+  type DnsAnswer,
+  type DnsMessage,
+  type DnsQuestion,
+  isDnsName,
+  isTruncated,
+  readAnswer,
+} from '../core/sources/dns.ts'
 import { RollcallError } from '../core/error.ts'
 import type { SourceContext } from './resolvers/source.ts'
 
@@ -40,6 +47,10 @@ export function createDnsClient({ servers, attempts, tryMs, signal, context }: D
   let questions = 0
 
   async function ask(question: DnsQuestion): Promise<DnsAnswer> {
+    // A target or alias may hold any bytes; encoded again they would be another message.
+    if (!isDnsName(question.name)) {
+      throw new RollcallError('dns_malformed', `[dns] expected a name to ask for, got ${JSON.stringify(question.name)}`)
+    }
     if (++questions > MAX_QUESTIONS) {
       throw new RollcallError('dns_too_many_questions', `[dns] expected at most ${MAX_QUESTIONS} questions in one look`)
     }
@@ -130,6 +141,8 @@ function decodeMessage(bytes: Uint8Array, id: number, server: string): DnsMessag
   } catch (cause) {
     throw malformed(server, `${bytes.length} bytes that are none`, cause)
   }
+  // dns-packet reads an address beyond the end without complaint.
+  if (decode.bytes > bytes.length) throw malformed(server, `${bytes.length} bytes of ${decode.bytes}`)
   if (message.id !== id) throw malformed(server, 'the answer to another question')
   return message
 }

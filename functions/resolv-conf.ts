@@ -1,3 +1,5 @@
+import { isDnsName } from '../core/sources/dns.ts'
+
 /** What rollcall reads of resolv.conf(5). */
 export interface ResolvConf {
   readonly nameservers: readonly string[]
@@ -50,10 +52,10 @@ export function parseResolvConf(text: string): ResolvConf {
   }
 }
 
-/** The full names to try for `query`, in the order of resolv.conf(5): with a final dot, or no search list, only itself. */
+/** The full names to try for `query`, in the order of resolv.conf(5): with a final dot, or no search list, only itself. Too long ones are left out. */
 export function searchNames(query: string, { search, ndots }: Pick<ResolvConf, 'search' | 'ndots'>): string[] {
   if (query.endsWith('.')) return [query]
   const dots = query.split('.').length - 1
-  const searched = search.map((domain) => `${query}.${domain.replace(/^\./, '')}`.replace(/\.$/, ''))
+  const searched = search.map((domain) => `${query}.${domain.replace(/^\./, '')}`.replace(/\.$/, '')).filter(isDnsName)
   return [...new Set(dots >= ndots ? [query, ...searched] : [...searched, query])]
 }
