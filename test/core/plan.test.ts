@@ -140,6 +140,54 @@ describe('removing', () => {
     assert.deepEqual(mesh.cuts, [])
   })
 
+  test('removals one after the other share the budget of confirm', () => {
+    const mesh = agent()
+    mesh.form(names(10))
+    for (let left = 9; left >= 6; left--) mesh.rounds(14, names(left))
+    assert.deepEqual(mesh.cuts, ['n10@h', 'n9@h', 'n8@h'], 'three of ten within five minutes, not four')
+    assert.equal(mesh.plan.hold[0]?.reason, 'budget')
+    mesh.rounds(61, names(6))
+    assert.deepEqual(mesh.cuts.at(-1), 'n7@h')
+  })
+
+  test('a partial answer between complete ones is no miss', () => {
+    const mesh = agent()
+    mesh.form(names(5))
+    mesh.round(names(4))
+    for (let round = 0; round < 100; round++) mesh.round({ dns: { partial: names(4) } })
+    mesh.rounds(11, names(4))
+    assert.deepEqual(mesh.cuts, [])
+    mesh.round(names(4))
+    assert.deepEqual(mesh.cuts, ['n5@h'])
+  })
+
+  test('after a doubt absence counts from nothing', () => {
+    const mesh = agent()
+    mesh.form(names(10))
+    mesh.rounds(10, names(9))
+    mesh.round(names(7))
+    mesh.round(names(9))
+    assert.equal(mesh.plan.topologies.web?.sources.dns?.doubted, true)
+    mesh.rounds(defaultPolicy.confirm / mesh.intervalMs, names(9))
+    assert.equal(mesh.plan.topologies.web?.sources.dns?.doubted, undefined)
+    mesh.rounds(11, names(9))
+    assert.deepEqual(mesh.cuts, [])
+    mesh.rounds(2, names(9))
+    assert.deepEqual(mesh.cuts, ['n10@h'])
+  })
+
+  test('a removed node whose source is doubted before its link is gone is kept', () => {
+    const mesh = agent()
+    mesh.form(names(10))
+    mesh.rounds(12, names(9))
+    mesh.now += 5_000
+    assert.equal(mesh.decide({ dns: names(9) }).disconnect.length, 1)
+    mesh.now += 5_000
+    mesh.decide({ dns: names(7) })
+    mesh.now += 5_000
+    assert.deepEqual(mesh.decide({ dns: names(9) }).disconnect, [])
+  })
+
   test('a removed node is not dialled again by the agent that knows it, and is no business of ours if it comes back', () => {
     const mesh = agent()
     mesh.form(names(5))
