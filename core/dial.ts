@@ -1,9 +1,10 @@
 import { hash32 } from './hash.ts'
 import type { NodeName } from './node.ts'
 import { decayedPenalty, dialWait, raisedPenalty } from './penalty.ts'
-import type { Plan } from './plan.ts'
+import type { Draft, Plan } from './plan.ts'
 import type { Policy } from './policy.ts'
-import type { PeerState } from './state.ts'
+import { forget, forgetClock, isDue, type View } from './standing.ts'
+import type { PeerState, State } from './state.ts'
 
 /** A known peer without link, and how its dials stand. */
 export interface Unlinked {
@@ -118,4 +119,79 @@ export function planDials(
     due(now + policy.dialTimeout)
   }
   return { connect, hold, peers }
+}
+
+/**
+ * Settles every known node without link: lost, still dialling, failed; forgets those that are gone for good on evidence, and
+ * enters the rest as wanted. Returns how many known nodes have a link.
+ */
+export function sortOutUnlinked(
+  topology: string,
+  view: View,
+  unlinked: Map<NodeName, Unlinked>,
+  before: State,
+  { input, linked, fresh, renewed, outcomes, events, due }: Draft,
+): number {
+  const { self, now } = input
+  const { policy, standings, state } = view
+  const settling = { self, now, policy }
+  const without = view.known.filter((node) => !linked.has(node))
+  const peerOf = (node: NodeName) => (renewed.has(node) ? undefined : before.peers[node])
+  const lost = without.filter((node) => {
+    if (fresh.has(node) || renewed.has(node) || standings.get(node)?.kind === 'leaving') return false
+    return isLost(peerOf(node))
+  })
+  const blameless = lost.length > Math.max(1, Math.floor(policy.budget * view.members))
+  const losses = new Set(lost)
+  const gone = new Set<NodeName>()
+  for (const node of without) {
+    const earlier = unlinked.get(node)
+    const settled = losses.has(node)
+      ? { peer: loseLink(node, peerOf(node), { ...settling, blameless }), failed: false }
+      : settleDial(node, peerOf(node) ?? { attempt: 0 }, { ...settling, outcome: outcomes.get(node) })
+    const why = reasonToForget(node, view, settled.failed)
+    if (why !== undefined) {
+      gone.add(node)
+      events.push({ type: 'member_forgotten', topology, node, message: why })
+      continue
+    }
+    const left = forgetClock(node, view) - state.clock
+    due(now + Math.min(left, view.intervalMs))
+    const wanted = standings.get(node)?.kind !== 'leaving'
+    if (earlier !== undefined && (earlier.wanted || !wanted)) continue
+    const address = view
+      .knowers(node)
+      .map(({ details }) => details[node]?.address)
+      .find((each) => each !== undefined)
+    unlinked.set(node, { wanted, topology, policy, peer: settled.peer, ...(address && { address }) })
+  }
+  forget(state, gone)
+  return view.known.length - without.length - (view.knowsSelf ? 1 : 0)
+}
+
+/** Why a node without link is not worth another dial, if so. */
+function reasonToForget(node: NodeName, view: View, dialFailed: boolean): string | undefined {
+  const standing = view.standings.get(node)
+  if (standing?.kind === 'removed') return 'removed, and its link is gone'
+  if (standing?.kind === 'leaving') return standing.listed ? undefined : 'it left'
+  if (standing?.kind === 'absent') {
+    if (dialFailed) return 'no source lists it, it has no link and a dial failed'
+    if (isDue(standing, view)) return 'no source lists it, and it has no link'
+  }
+  return view.state.clock >= forgetClock(node, view) ? 'it has no link, and no answer has named it for long' : undefined
+}
+
+/** What is remembered of the peers: all that are wanted without link, and of the linked ones a penalty that is left. */
+export function peersAfter(
+  before: State,
+  unlinked: [NodeName, PeerState][],
+  { input, linked, renewed }: Draft,
+): State['peers'] {
+  const [first] = Object.values(input.topologies)
+  const kept = Object.entries(before.peers).flatMap(([node, peer]): [NodeName, PeerState][] => {
+    if (first === undefined || !linked.has(node) || renewed.has(node)) return []
+    const left = linkedPeer(peer, input.now, first.policy)
+    return left === undefined ? [] : [[node, left]]
+  })
+  return Object.fromEntries([...kept, ...unlinked])
 }

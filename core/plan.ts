@@ -1,10 +1,11 @@
-import { isLost, linkedPeer, loseLink, planDials, settleDial, type Unlinked } from './dial.ts'
+import { peersAfter, planDials, sortOutUnlinked, type Unlinked } from './dial.ts'
 import { fold, unheardSource } from './fold.ts'
 import type { Observation } from './member.ts'
 import type { NodeName } from './node.ts'
 import type { Policy } from './policy.ts'
-import { forget, forgetClock, graceOf, isDue, removals, type View, viewOf } from './standing.ts'
-import { emptyState, type PeerState, type State, type TopologyState, workingCopy } from './state.ts'
+import { noteCondition, report } from './report.ts'
+import { graceOf, removals, type View, viewOf } from './standing.ts'
+import { emptyState, type State, type TopologyState, workingCopy } from './state.ts'
 
 export interface PlanInput {
   self: NodeName
@@ -98,7 +99,7 @@ export interface PlanEvent {
 }
 
 /** One call of `plan` while it is being worked out. */
-interface Draft {
+export interface Draft {
   readonly input: PlanInput
   /** Connected now; self counts as linked to itself. */
   readonly linked: ReadonlySet<NodeName>
@@ -247,66 +248,6 @@ function removeDue(topology: string, view: View, { input, linked, events }: Draf
   return { absent: guard.absent, members: guard.members, until: input.now + guard.untilClock - state.clock }
 }
 
-/**
- * Settles every known node without link: lost, still dialling, failed; forgets those that are gone for good on evidence, and
- * enters the rest as wanted. Returns how many known nodes have a link.
- */
-function sortOutUnlinked(
-  topology: string,
-  view: View,
-  unlinked: Map<NodeName, Unlinked>,
-  before: State,
-  { input, linked, fresh, renewed, outcomes, events, due }: Draft,
-): number {
-  const { self, now } = input
-  const { policy, standings, state } = view
-  const settling = { self, now, policy }
-  const without = view.known.filter((node) => !linked.has(node))
-  const peerOf = (node: NodeName) => (renewed.has(node) ? undefined : before.peers[node])
-  const lost = without.filter((node) => {
-    if (fresh.has(node) || renewed.has(node) || standings.get(node)?.kind === 'leaving') return false
-    return isLost(peerOf(node))
-  })
-  const blameless = lost.length > Math.max(1, Math.floor(policy.budget * view.members))
-  const losses = new Set(lost)
-  const gone = new Set<NodeName>()
-  for (const node of without) {
-    const earlier = unlinked.get(node)
-    const settled = losses.has(node)
-      ? { peer: loseLink(node, peerOf(node), { ...settling, blameless }), failed: false }
-      : settleDial(node, peerOf(node) ?? { attempt: 0 }, { ...settling, outcome: outcomes.get(node) })
-    const why = reasonToForget(node, view, settled.failed)
-    if (why !== undefined) {
-      gone.add(node)
-      events.push({ type: 'member_forgotten', topology, node, message: why })
-      continue
-    }
-    const left = forgetClock(node, view) - state.clock
-    due(now + Math.min(left, view.intervalMs))
-    const wanted = standings.get(node)?.kind !== 'leaving'
-    if (earlier !== undefined && (earlier.wanted || !wanted)) continue
-    const address = view
-      .knowers(node)
-      .map(({ details }) => details[node]?.address)
-      .find((each) => each !== undefined)
-    unlinked.set(node, { wanted, topology, policy, peer: settled.peer, ...(address && { address }) })
-  }
-  forget(state, gone)
-  return view.known.length - without.length - (view.knowsSelf ? 1 : 0)
-}
-
-/** Why a node without link is not worth another dial, if so. */
-function reasonToForget(node: NodeName, view: View, dialFailed: boolean): string | undefined {
-  const standing = view.standings.get(node)
-  if (standing?.kind === 'removed') return 'removed, and its link is gone'
-  if (standing?.kind === 'leaving') return standing.listed ? undefined : 'it left'
-  if (standing?.kind === 'absent') {
-    if (dialFailed) return 'no source lists it, it has no link and a dial failed'
-    if (isDue(standing, view)) return 'no source lists it, and it has no link'
-  }
-  return view.state.clock >= forgetClock(node, view) ? 'it has no link, and no answer has named it for long' : undefined
-}
-
 /** What becomes of this node itself: it goes when every topology that ever listed it says so. */
 function selfVerdict(views: readonly View[], { input, due }: Draft): 'wanted' | 'leaving' | 'gone' {
   const verdicts = views.flatMap((view) => {
@@ -364,84 +305,4 @@ function verdictOf(node: NodeName, view: View, now: number): Verdict {
   if (guarded) return { hold: 'budget', until: now + Math.max(0, policy.confirm - standing.missedMs) }
   if (standing.misses < policy.misses) return { hold: 'misses' }
   return { hold: 'grace', until: now + Math.max(0, graceOf(view) - standing.missedMs) }
-}
-
-function report(
-  topology: string,
-  view: View,
-  guard: PlanTopologyReport['guard'],
-  linkedMembers: number,
-  { input, linked, events }: Draft,
-): PlanTopologyReport {
-  const { state, policy, standings } = view
-  const sources = Object.entries(state.sources)
-  const answered = sources.every(([, { outcome, answeredAt }]) => {
-    return answeredAt !== undefined || (outcome === 'failed' && linkedMembers >= Math.max(1, policy.minPeers))
-  })
-  state.formed = linkedMembers >= policy.minPeers && (state.formed || answered)
-
-  const believed = sources.length > 0 && sources.every(([, { outcome, doubted }]) => outcome === 'complete' && !doubted)
-  noteCondition(state, 'self_not_listed', believed && !view.knowsSelf, () => {
-    const names = view.known.slice(0, 5).join(', ')
-    const message = `${view.known.length} members are listed (${names}), and this node, ${input.self}, is not: unless it is still starting, check that its name is made as theirs`
-    events.push({ type: 'self_not_listed', topology, message })
-  })
-  const blocked = [...standings].filter(
-    ([node, standing]) =>
-      standing.kind === 'kept' &&
-      standing.reason === 'source_failed' &&
-      standing.missedMs >= graceOf(view) &&
-      linked.has(node),
-  )
-  noteCondition(state, 'source_blocks_removal', blocked.length > 0, () => {
-    const failing = sources.filter(([, { outcome }]) => outcome === 'failed').map(([id]) => id)
-    const message = `${failing.join(', ')} fails, so ${blocked.length} nodes that no other source lists are kept: repair it, or take it out of the config`
-    events.push({ type: 'source_blocks_removal', topology, message })
-  })
-  return {
-    formed: state.formed,
-    ...(guard && { guard }),
-    sources: Object.fromEntries(
-      sources.map(([id, { outcome, at, listed, missing, doubted, error }]) => [
-        id,
-        {
-          ...(outcome && { outcome }),
-          ...(at !== undefined && { at }),
-          members: listed.length + Object.keys(missing).length,
-          ...(doubted && { doubted }),
-          ...(error && { error }),
-        },
-      ]),
-    ),
-  }
-}
-
-/** Reports a condition once when it begins and, if asked, once when it ends. */
-function noteCondition(
-  state: TopologyState,
-  condition: TopologyState['reported'][number],
-  holds: boolean,
-  begins: () => void,
-  ends?: () => void,
-): void {
-  const reported = state.reported.includes(condition)
-  if (holds === reported) return
-  state.reported = holds ? [...state.reported, condition] : state.reported.filter((each) => each !== condition)
-  if (holds) begins()
-  else ends?.()
-}
-
-/** What is remembered of the peers: all that are wanted without link, and of the linked ones a penalty that is left. */
-function peersAfter(
-  before: State,
-  unlinked: [NodeName, PeerState][],
-  { input, linked, renewed }: Draft,
-): State['peers'] {
-  const [first] = Object.values(input.topologies)
-  const kept = Object.entries(before.peers).flatMap(([node, peer]): [NodeName, PeerState][] => {
-    if (first === undefined || !linked.has(node) || renewed.has(node)) return []
-    const left = linkedPeer(peer, input.now, first.policy)
-    return left === undefined ? [] : [[node, left]]
-  })
-  return Object.fromEntries([...kept, ...unlinked])
 }
