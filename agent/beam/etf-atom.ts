@@ -1,4 +1,4 @@
-import { isUtf8 } from 'node:buffer'
+import { isAscii, isUtf8 } from 'node:buffer'
 import type { Atom } from './etf.ts'
 import {
   malformed,
@@ -85,27 +85,28 @@ const seenAtoms: (SeenAtom | undefined)[] = Array.from({ length: 4096 }, () => u
 
 function readAtomName(reader: Reader, size: number, encoding: 'utf8' | 'latin1'): Atom {
   const from = take(reader, size)
-  const { view } = reader
-  let hash = size
-  let all = 0
-  for (let index = 0; index < size; index++) {
-    const byte = view.getUint8(from + index)
-    hash = Math.imul(hash, 31) + byte
-    all |= byte
-  }
-  if (all > 127 || size > MAX_CHARACTERS) return { type: 'atom', name: unicodeName(reader, from, encoding) }
-  const slot = (hash ^ (hash >>> 12)) & 4095
+  const slot = hashAt(reader.view, from, reader.at) & 4095
   const seen = seenAtoms[slot]
-  if (seen !== undefined && isAt(view, from, size, seen.bytes)) return seen.atom
-  const atom: Atom = { type: 'atom', name: reader.bytes.toString('latin1', from, reader.at) }
-  seenAtoms[slot] = { atom, bytes: new Uint8Array(reader.bytes.subarray(from, reader.at)) }
+  if (seen !== undefined && isAt(reader.bytes, from, size, seen.bytes)) return seen.atom
+  const bytes = reader.bytes.subarray(from, reader.at)
+  if (size > MAX_CHARACTERS || !isAscii(bytes)) return { type: 'atom', name: unicodeName(reader, from, encoding) }
+  const atom: Atom = { type: 'atom', name: bytes.toString('latin1') }
+  seenAtoms[slot] = { atom, bytes: new Uint8Array(bytes) }
   return atom
 }
 
-function isAt(view: DataView, from: number, size: number, bytes: Uint8Array): boolean {
+function hashAt(view: DataView, from: number, end: number): number {
+  let hash = end - from
+  let at = from
+  for (; at + 4 <= end; at += 4) hash = Math.imul(hash ^ view.getInt32(at), 0x9e3779b1)
+  for (; at < end; at++) hash = Math.imul(hash ^ view.getUint8(at), 0x9e3779b1)
+  return hash ^ (hash >>> 15)
+}
+
+function isAt(all: Uint8Array, from: number, size: number, bytes: Uint8Array): boolean {
   if (bytes.length !== size) return false
   for (let index = 0; index < size; index++) {
-    if (bytes[index] !== view.getUint8(from + index)) return false
+    if (bytes[index] !== all[from + index]) return false
   }
   return true
 }

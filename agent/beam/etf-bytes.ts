@@ -4,26 +4,28 @@ import { RollcallError } from '../../core/error.ts'
 export interface Reader {
   readonly bytes: Buffer
   readonly view: DataView
+  readonly end: number
   at: number
 }
 
 /** A reader of these very bytes, not of a copy. */
 export function newReader(bytes: Uint8Array, at: number): Reader {
   const { buffer, byteOffset, byteLength } = bytes
-  return { bytes: Buffer.from(buffer, byteOffset, byteLength), view: new DataView(buffer, byteOffset, byteLength), at }
+  const view = new DataView(buffer, byteOffset, byteLength)
+  return { bytes: Buffer.from(buffer, byteOffset, byteLength), view, end: byteLength, at }
 }
 
 /** Steps over `count` bytes and returns where they begin. */
 export function take(reader: Reader, count: number): number {
-  const from = reader.at
   expectLeft(reader, count)
+  const from = reader.at
   reader.at = from + count
   return from
 }
 
 /** Throws when fewer than `count` bytes are left. */
 export function expectLeft(reader: Reader, count: number): void {
-  const left = reader.view.byteLength - reader.at
+  const left = reader.end - reader.at
   if (count > left) throw malformed(reader.at, `at least ${count} more bytes`, String(left))
 }
 
