@@ -24,8 +24,11 @@ export interface ObserverOptions {
 export interface Observer {
   readonly topology: string
   readonly config: TopologyConfig
-  /** Asks each source whose turn it is and waits for those under way. Every ask that begins is handed to `keepAlive`. */
-  refresh(keepAlive?: (ask: Promise<void>) => void): Promise<void>
+  /**
+   * Asks each source whose turn it is, and is done when those under way are; undefined when there is nothing to wait for.
+   * Every ask that begins is handed to `keepAlive`.
+   */
+  refresh(keepAlive?: (ask: Promise<void>) => void): Promise<void> | undefined
   /** What is known; undefined while no source has an answer, or when all fail and the answers are older than `stale`. */
   view(): View | undefined
   /** The last observation of each source; a failed one carries the members of its last answer, for at most `stale`. */
@@ -102,12 +105,12 @@ export function createObserver(options: ObserverOptions): Observer {
     topology,
     config,
 
-    async refresh(keepAlive) {
+    refresh(keepAlive) {
       const asks = askers.flatMap((asker) => asker.due(keepAlive) ?? [])
-      if (asks.length === 0) return
+      if (asks.length === 0) return undefined
       const limitMs = Math.max(...askers.map((asker) => asker.limitMs))
       const hasAnswer = askers.some((asker) => standing(asker) !== undefined)
-      await settled(asks, hasAnswer ? Math.min(patienceMs, limitMs) : limitMs)
+      return settled(asks, hasAnswer ? Math.min(patienceMs, limitMs) : limitMs)
     },
 
     view() {

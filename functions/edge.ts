@@ -1,0 +1,76 @@
+import { Hono } from 'hono'
+import { parseConfig } from '../core/config.ts'
+import { RollcallError } from '../core/error.ts'
+import { type AppOptions, type Bindings, createApp } from './app.ts'
+import { problem, problemReply } from './problem.ts'
+import type { Log } from './resolvers/source.ts'
+
+/** The environment of an edge host: variables and secrets by name. */
+export type Env = Record<string, unknown>
+
+const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
+
+/**
+ * The app of an edge host, configured by the JSON in `ROLLCALL_CONFIG`. A config that is wrong cannot stop such a host:
+ * every call is answered 503 `config`, and the log has the sentence that says what is wrong.
+ */
+export function createEdgeApp(
+  env: Env,
+  options: Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs'>,
+): Hono<{ Bindings: Bindings }> {
+  try {
+    const { topologies, auth, log } = parseConfig(read(env.ROLLCALL_CONFIG), {
+      file: 'ROLLCALL_CONFIG',
+      env: texts(env),
+    })
+    return createApp({ ...options, topologies, auth, log: createConsoleLog(log.level) })
+  } catch (error) {
+    if (!(error instanceof RollcallError)) throw error
+    createConsoleLog('error').error({ code: error.code }, error.message)
+    const app = new Hono<{ Bindings: Bindings }>()
+    app.all('*', refuse)
+    return app
+  }
+}
+
+function read(text: unknown): unknown {
+  if (typeof text !== 'string') {
+    throw new RollcallError('config', '[config] expected the config as JSON in ROLLCALL_CONFIG, got no such variable')
+  }
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    // What the parser says quotes the text, and the text may hold a secret.
+    throw new RollcallError('config', '[config] expected JSON in ROLLCALL_CONFIG, got something that does not parse', {
+      cause,
+    })
+  }
+}
+
+function texts(env: Env): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  )
+}
+
+function refuse(): Response {
+  const message = '[function] expected a valid ROLLCALL_CONFIG, got another: the log of the function says what is wrong'
+  const { status, headers, body } = problemReply(problem('config', message))
+  return new Response(body, { status, headers })
+}
+
+/** A log of JSON lines on the console, which is where an edge host collects them. */
+function createConsoleLog(least: (typeof LEVELS)[number]): Log {
+  const write = (level: (typeof LEVELS)[number]) =>
+    LEVELS.indexOf(level) < LEVELS.indexOf(least)
+      ? () => {}
+      : (fields: object, message: string) => {
+          // oxlint-disable-next-line no-console -- the one place that stands for it
+          console.log(JSON.stringify({ level, message, ...fields }, errorsAsText))
+        }
+  return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+}
+
+function errorsAsText(_key: string, value: unknown): unknown {
+  return value instanceof Error ? value.stack : value
+}

@@ -1,0 +1,12 @@
+import { handle } from 'hono/aws-lambda'
+import { createEdgeApp } from './edge.ts'
+import { exchange, resolvConf } from './exchange.ts'
+import { resolvers } from './resolvers/index.ts'
+
+/**
+ * The AWS Lambda handler, for a function URL or an API Gateway HTTP API. Its config is the variable `ROLLCALL_CONFIG`.
+ * Every ask ends before the answer that it belongs to: between two calls Lambda stops the process.
+ */
+export const handler = handle(
+  createEdgeApp(process.env, { loaders: resolvers, reach: { exchange, resolvConf }, patienceMs: Infinity }),
+)
