@@ -176,6 +176,30 @@ describe('removing', () => {
     assert.deepEqual(mesh.cuts, ['n10@h'])
   })
 
+  test('nodes that come back after their links were gone, or after a partial answer, raise no doubt', () => {
+    const mesh = agent()
+    mesh.form(names(10))
+    mesh.round(names(8))
+    mesh.alive.delete('n9@h')
+    mesh.alive.delete('n10@h')
+    mesh.round(names(8))
+    mesh.alive.add('n9@h').add('n10@h')
+    mesh.rounds(3, names(8))
+    mesh.round(names(10))
+    mesh.round({ dns: { partial: names(2) } })
+    mesh.round(names(10))
+    assert.equal(mesh.plan.topologies.web?.sources.dns?.doubted, undefined)
+    assert.equal(mesh.links.size, 9)
+  })
+
+  test('answers are news again after the clock was set back', () => {
+    const mesh = agent()
+    mesh.form(names(5))
+    mesh.round(names(4), -3_600_000)
+    mesh.rounds(13, names(4))
+    assert.deepEqual(mesh.cuts, ['n5@h'])
+  })
+
   test('a removed node whose source is doubted before its link is gone is kept', () => {
     const mesh = agent()
     mesh.form(names(10))
@@ -326,6 +350,17 @@ describe('several sources and topologies', () => {
     assert.deepEqual(mesh.cuts, [])
     for (let index = 0; index < 20; index++) mesh.round({ a: names(2), b: names(2) })
     assert.deepEqual(mesh.cuts, ['n3@h'])
+  })
+
+  test('a node is due only when the source that left it out last has done so for long enough', () => {
+    const mesh = agent()
+    mesh.form(names(4))
+    for (let index = 0; index < 3; index++) mesh.round({ a: names(4), b: names(4) })
+    for (let index = 0; index < 30; index++) mesh.round({ a: names(3), b: names(4) })
+    for (let index = 0; index < 12; index++) mesh.round({ a: names(3), b: names(3) })
+    assert.deepEqual(mesh.cuts, [])
+    mesh.round({ a: names(3), b: names(3) })
+    assert.deepEqual(mesh.cuts, ['n4@h'])
   })
 
   test('a dead source of two keeps the other from removing, and an event says so once', () => {
