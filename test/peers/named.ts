@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 
 /** A real BIND on a loopback port of its own; its files live in a temporary folder that `stop` removes. */
 export interface Named {
@@ -18,8 +19,8 @@ export interface Named {
   breakZone(origin: string): Promise<void>
   /** Serves a broken zone again, with all its records. */
   mendZone(origin: string): Promise<void>
-  /** Freezes the process: questions arrive and are not answered until `resume`. */
-  pause(): void
+  /** Freezes the process: from then on questions arrive and are not answered until `resume`. */
+  pause(): Promise<void>
   resume(): void
   stop(): Promise<void>
 }
@@ -81,8 +82,10 @@ export async function startNamed({ zones, config = '' }: NamedOptions): Promise<
       broken.delete(origin)
       await reload()
     },
-    pause() {
+    async pause() {
       child.kill('SIGSTOP')
+      // The signal is only posted by then; a thread on another processor may still answer.
+      while (!(await isStopped(child.pid))) await setImmediate()
     },
     resume() {
       child.kill('SIGCONT')
@@ -213,6 +216,13 @@ async function logged(child: ChildProcess, pattern: RegExp): Promise<void> {
     child.once('error', reject)
     child.once('exit', (code) => reject(new Error(`${child.spawnfile} ended with ${code}: ${output()}`)))
   })
+}
+
+/** Whether every thread of a process is stopped; Linux only. */
+async function isStopped(pid: number | undefined): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`)
+  const states = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/stat`, 'utf8')))
+  return states.every((stat) => /\) T /.test(stat))
 }
 
 async function end(child: ChildProcess): Promise<void> {
