@@ -168,9 +168,11 @@ async function post(
     return await readBounded(response, server)
   } catch (error) {
     if (signal.aborted || error instanceof RollcallError) throw error
+    // Node says only `fetch failed`; its cause has the reason.
+    const reason = String(error instanceof Error ? (error.cause ?? error) : error)
     throw new RollcallError(
       'dns_unreachable',
-      `[dns] expected an answer from ${server}, got a failed request: ${String(error)}`,
+      `[dns] expected an answer from ${server}, got a failed request (${reason}): does a server listen there?`,
       { cause: error },
     )
   }

@@ -58,7 +58,9 @@ async function look(options: DnsOptions, context: SourceContext): Promise<Observ
   if (!findings.answered && failure !== undefined) throw failure
 
   const { members, flaws } = membersOf(basename, findings.hosts)
-  const reasons = [...new Set([...flaws, ...findings.flaws.map(({ message }) => message)])].sort()
+  const reasons = [
+    ...new Set([...flaws.map((flaw) => `[dns] ${flaw}`), ...findings.flaws.map(({ message }) => message)]),
+  ].sort()
   const observation = { source: context.source, at, members }
   return reasons.length === 0
     ? { ...observation, outcome: 'complete' }
@@ -78,7 +80,8 @@ async function systemFor(
   { server }: DnsOptions,
   { exchange, resolvConf }: SourceContext,
 ): Promise<Omit<ResolvConf, 'nameservers'> & { servers: readonly string[] }> {
-  const defaults = parseResolvConf('')
+  // The caps of resolv.conf are not for a server that the config names: there `timeout` alone counts.
+  const defaults = { ...parseResolvConf(''), timeoutMs: Number.POSITIVE_INFINITY }
   if (server !== undefined) {
     return { ...defaults, servers: [server], attempts: server.startsWith('udp:') ? defaults.attempts : 1 }
   }

@@ -599,9 +599,14 @@ describe('by HTTPS', () => {
   })
 
   test('a connection that fails is a failure with the server in its message', async () => {
-    const observation = await look(options, { fetch: () => Promise.reject(new TypeError('fetch failed')) })
+    const observation = await look(options, {
+      fetch: () => Promise.reject(new TypeError('fetch failed', { cause: new Error('refused') })),
+    })
     assert.equal(observation.outcome === 'failed' && observation.error.code, 'dns_unreachable')
-    assert.match(observation.outcome === 'failed' ? observation.error.message : '', /https:\/\/dns\.test\/dns-query/)
+    assert.match(
+      observation.outcome === 'failed' ? observation.error.message : '',
+      /https:\/\/dns\.test\/dns-query.*refused/,
+    )
   })
 
   test('a server that does not answer is a timeout', async () => {
