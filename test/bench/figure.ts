@@ -10,7 +10,8 @@ export interface Figure {
   /** The ratio of the two, or their difference where the unit says so. */
   readonly value: number
   readonly unit: 'x' | 'bytes' | 'MB'
-  readonly aim: { readonly atMost: number } | { readonly atLeast: number }
+  /** None where the figure is for orientation only. */
+  readonly aim?: { readonly atMost: number } | { readonly atLeast: number }
 }
 
 /** A line that could not be measured here, and why. */
@@ -19,8 +20,9 @@ export interface Skipped {
   readonly skipped: string
 }
 
-/** Whether the figure is on the right side of its aim. */
-export function isMet({ value, aim }: Figure): boolean {
+/** Whether the figure is on the right side of its aim; undefined where it has none. */
+export function isMet({ value, aim }: Figure): boolean | undefined {
+  if (aim === undefined) return undefined
   return 'atMost' in aim ? value <= aim.atMost : value >= aim.atLeast
 }
 
