@@ -164,7 +164,7 @@ agent: { listen: "${listen}" }
     assert.equal(await lossesOf(11, 12, 13, 14), lost)
   })
 
-  test('a named that does not answer, and one that is gone, cut nobody', async () => {
+  test('a named that does not answer cuts nobody', async () => {
     const lost = await lossesOf(11, 12, 13, 14)
     await named.pause()
     await observe('failed', 8_000)
@@ -238,6 +238,14 @@ agent: { listen: "${listen}" }
     await addNode(15, startElixir)
     await meshOf(11, 12, 13, 14, 15)
     await removeAndRestore(15, 11, 12, 13, 14)
+  })
+
+  test('a named that was killed cuts nobody', async () => {
+    const lost = await lossesOf(11, 12, 13, 14, 15)
+    await named.stop()
+    await observe('failed', 8_000)
+    assert.ok(await isMesh(11, 12, 13, 14, 15))
+    assert.equal(await lossesOf(11, 12, 13, 14, 15), lost)
   })
 
   test('rollcall leave takes its node out and the others stay whole', async () => {
