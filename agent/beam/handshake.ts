@@ -79,7 +79,8 @@ export async function initiate(socket: Socket, reader: FrameReader, options: Han
       if (body === undefined) throw closed(step, peer)
       return body
     } catch (error) {
-      throw error instanceof RollcallError ? error : closed(step, peer, error)
+      if (!(error instanceof RollcallError)) throw closed(step, peer, error)
+      throw error.code === 'frame_too_large' ? garbled(`a short ${step}`, error.message) : error
     } finally {
       clearTimeout(timer)
     }
@@ -179,9 +180,12 @@ function closed(step: 'status' | 'challenge' | 'ack', peer: NodeName, cause?: un
   )
 }
 
-function garbled(expected: string, body: Buffer): RollcallError {
-  const got = body.subarray(0, 16).toString('hex') || 'an empty frame'
-  return failure('handshake_garbled', `${expected}, got ${got}: is it a node that listens there?`)
+function garbled(expected: string, got: Buffer | string): RollcallError {
+  const shown = typeof got === 'string' ? got : got.subarray(0, 16).toString('hex') || 'an empty frame'
+  return failure(
+    'handshake_garbled',
+    `${expected}, got ${shown}: is it a node that listens there, and do both or none use TLS?`,
+  )
 }
 
 function failure(code: string, message: string, cause?: unknown): RollcallError {

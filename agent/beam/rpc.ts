@@ -50,14 +50,14 @@ export async function evaluateLinked(
   receive: (signal: Signal) => void,
   options: CallOptions = {},
 ): Promise<void> {
-  const tokens = await call(connection, 'erl_scan', 'string', [charlist(source)], options)
-  const forms = await call(connection, 'erl_parse', 'parse_exprs', [okValue(tokens)], options)
+  const tokens = okValue(await call(connection, 'erl_scan', 'string', [charlist(source)], options))
+  const forms = okValue(await call(connection, 'erl_parse', 'parse_exprs', [tokens], options))
   const what = `erl_eval:exprs/2 at ${connection.peer}`
   const request = {
     what,
     module: 'erl_eval',
     name: 'exprs',
-    args: (pid: Pid) => [okValue(forms), [tuple(atom('Agent'), pid)]],
+    args: (pid: Pid) => [forms, [tuple(atom('Agent'), pid)]],
     option: 'link' as const,
   }
   await spawn(connection, request, options, (signal) => {
@@ -114,10 +114,12 @@ function spawn(
   const groupLeader = { ...mailbox.pid, id: 0, serial: 0 }
   const payload = args(mailbox.pid)
   const target = tuple(atom(module), atom(name), payload.length)
-  connection.send(
-    [SPAWN_REQUEST, connection.self.createRef(), mailbox.pid, groupLeader, target, [atom(option)]],
-    payload,
-  )
+  const reference = connection.self.createRef()
+  try {
+    connection.send([SPAWN_REQUEST, reference, mailbox.pid, groupLeader, target, [atom(option)]], payload)
+  } catch (error) {
+    settle(error, true)
+  }
   return promise
 }
 
