@@ -193,7 +193,6 @@ function after<Value, Result>(
 /** A topology that this host can never answer is refused at the start, where somebody looks. */
 function requireServable(topology: string, { sources }: TopologyConfig, loaders: SourceLoaders): void {
   for (const { id, kind, options } of sources) {
-    if (kind === 'none') continue
     const path = `topologies.${topology}: source ${id}`
     if (!Object.hasOwn(loaders, kind)) {
       const kinds = Object.keys(loaders).join(', ')

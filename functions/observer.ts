@@ -80,9 +80,7 @@ export function createObserver(options: ObserverOptions): Observer {
   const { stale } = config.policy
   let built: { view: View | undefined; until: number } | undefined
   const changed = () => (built = undefined)
-  const askers = config.sources
-    .filter(({ kind }) => kind !== 'none')
-    .map((source) => createAsker(source, options, changed))
+  const askers = config.sources.map((source) => createAsker(source, options, changed))
 
   /** The last answer, unless the source fails and that answer is too old to stand in for it. */
   function standing(asker: Asker): Answer | undefined {
