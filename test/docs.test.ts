@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import { parse } from 'yaml'
+import { parseConfig } from '../core/config.ts'
+import type { Plan } from '../core/plan.ts'
+
+const ROOT = new URL('..', import.meta.url)
+// What the examples take from the environment.
+const env = { RELEASE_COOKIE: 'a', COOKIE: 'b', ROLLCALL_TOKEN: 'c' }
+
+/** The fenced blocks of a language in a document, in order. */
+function blocks(text: string, language: string): string[] {
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, body = '']) => body)
+}
+
+describe('the documents', () => {
+  test('every config in the README is one, and names the sources it seems to', async () => {
+    const examples = blocks(await readFile(new URL('README.md', ROOT), 'utf8'), 'yaml')
+    const kinds = examples.map((text) => {
+      const config = parseConfig(parse(text), { file: 'README.md', env })
+      return Object.values(config.topologies).flatMap(({ sources }) => sources.map(({ kind }) => kind))
+    })
+    assert.deepEqual(kinds, [['dns'], ['static'], ['function'], ['dns']])
+  })
+
+  test('the sample rollcall.yaml is a config', async () => {
+    const text = await readFile(new URL('rollcall.yaml', ROOT), 'utf8')
+    assert.deepEqual(Object.keys(parseConfig(parse(text), { file: 'rollcall.yaml', env }).topologies), ['web'])
+  })
+
+  test('the example of the core alone runs, and plans', async () => {
+    const [example = ''] = blocks(await readFile(new URL('README.md', ROOT), 'utf8'), 'ts')
+    const folder = await mkdtemp(join(import.meta.dirname, 'example-'))
+    try {
+      const file = join(folder, 'example.ts')
+      await writeFile(file, `${example.replace("'rollcall/core'", "'../../core/index.ts'")}\nexport { decide }\n`)
+      const { decide } = (await import(pathToFileURL(file).href)) as { decide: (...given: unknown[]) => Plan }
+      const made = decide(1_000, ['app@10.0.0.1', 'app@10.0.0.2'], [])
+      assert.deepEqual(made.connect, [{ node: 'app@10.0.0.2', attempt: 1, reason: 'new' }])
+      assert.deepEqual(decide(2_000, [], ['app@10.0.0.2']).disconnect, [])
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  })
+
+  test('every reason and event of a plan stands in docs/decision.md', async () => {
+    const [source, decision] = await Promise.all(
+      ['core/plan.ts', 'docs/decision.md'].map((file) => readFile(new URL(file, ROOT), 'utf8')),
+    )
+    const unions = [...(source ?? '').matchAll(/(?:type \w+Reason =|^ {2}type:)\s([^\n]*(?:\n\s+\| '[a-z_]+')*)/gm)]
+    const words = unions.flatMap(([, union = '']) => [...union.matchAll(/'([a-z_]+)'/g)].map(([, word]) => word))
+    assert.ok(words.length > 25, words.join())
+    assert.deepEqual(
+      words.filter((word) => !decision?.includes(`\`${word}\``)),
+      [],
+    )
+  })
+})
