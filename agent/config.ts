@@ -17,25 +17,25 @@ export function configJsonSchema(): object {
   return z.toJSONSchema(configSchema, { io: 'input', target: 'draft-2020-12' })
 }
 
-/** This node's name: of the config, else ROLLCALL_NODE, else RELEASE_NODE (which an Elixir or Gleam release sets). Throws `config` without one. */
-export function selfOf({ node }: Pick<Config, 'node'>, { file, env }: { file: string; env: Environment }): NodeName {
+/** This node's name: of the config, else ROLLCALL_NODE, else RELEASE_NODE (which an Elixir or Gleam release sets); undefined without one. */
+export function findSelf({ node }: Pick<Config, 'node'>, env: Environment): NodeName | undefined {
   if (node !== undefined) return node
   const variable = ['ROLLCALL_NODE', 'RELEASE_NODE'].find((name) => env[name])
-  if (variable === undefined) {
-    throw configError(
-      file,
-      ['node'],
-      'expected the name of this node here, in ROLLCALL_NODE or in RELEASE_NODE, got nothing',
-    )
-  }
+  if (variable === undefined) return undefined
   const name = env[variable]
-  if (!isNodeName(name)) {
-    throw new RollcallError(
-      'config',
-      `[config] ${variable}: expected a node name like app@10.0.0.1, got ${JSON.stringify(name)}`,
-    )
-  }
-  return nodeName(basenameOf(name), hostOf(name))
+  if (isNodeName(name)) return nodeName(basenameOf(name), hostOf(name))
+  throw new RollcallError(
+    'config',
+    `[config] ${variable}: expected a node name like app@10.0.0.1, got ${JSON.stringify(name)}`,
+  )
+}
+
+/** As {@link findSelf}, for who cannot do without: throws `config`. */
+export function requireSelf(config: Pick<Config, 'node'>, { file, env }: { file: string; env: Environment }): NodeName {
+  const self = findSelf(config, env)
+  if (self !== undefined) return self
+  const sentence = 'expected the name of this node here, in ROLLCALL_NODE or in RELEASE_NODE, got nothing'
+  throw configError(file, ['node'], sentence)
 }
 
 async function readText(file: string): Promise<string> {

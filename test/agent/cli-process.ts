@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url'
 
 const CLI = fileURLToPath(new URL('../../agent/cli.ts', import.meta.url))
 
+const running = new Set<ChildProcess>()
+
 /** What a run of the real command line left behind. */
 export interface Ended {
   code: number | null
@@ -18,7 +20,7 @@ export interface Running {
   child: ChildProcess
   ended: Promise<Ended>
   /** Resolves as soon as `pattern` has come on stdout or stderr; rejects when the process ends without it. */
-  says(pattern: RegExp): Promise<RegExpExecArray>
+  says: (pattern: RegExp) => Promise<RegExpExecArray>
 }
 
 /** Starts the command line in `cwd`, with nothing of rollcall in its environment but `env`. */
@@ -31,6 +33,8 @@ export function startCli(
     env: { PATH: process.env['PATH'] ?? '', HOME: cwd, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  running.add(child)
+  child.on('close', () => running.delete(child))
   const text = { stdout: '', stderr: '' }
   const ended = new Promise<Ended>((resolve, reject) => {
     child.on('error', reject)
@@ -59,11 +63,15 @@ export function runCli(...given: Parameters<typeof startCli>): Promise<Ended> {
   return startCli(...given).ended
 }
 
-/** A folder of its own for a test, with these files in it; `remove` is for `after`. */
+/** A folder of its own for a suite, with these files in it; `remove` is for `after`, and ends what a failed test left running. */
 export async function temporaryFolder(
   files: Record<string, string> = {},
 ): Promise<{ path: string; remove(): Promise<void> }> {
   const path = await mkdtemp(join(tmpdir(), 'rollcall-cli-'))
   for (const [name, text] of Object.entries(files)) await writeFile(join(path, name), text)
-  return { path, remove: () => rm(path, { recursive: true, force: true }) }
+  async function remove(): Promise<void> {
+    for (const child of running) child.kill('SIGKILL')
+    await rm(path, { recursive: true, force: true })
+  }
+  return { path, remove }
 }

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { configJsonSchema, readConfig, selfOf } from '../../agent/config.ts'
+import { configJsonSchema, readConfig, requireSelf } from '../../agent/config.ts'
 import { RollcallError } from '../../core/error.ts'
 import { temporaryFolder } from './cli-process.ts'
 
@@ -69,15 +69,15 @@ describe('the name of this node', () => {
 
   it('is that of the config, else ROLLCALL_NODE, else RELEASE_NODE', () => {
     const env = { ROLLCALL_NODE: 'b@h', RELEASE_NODE: 'c@[::0:1]' }
-    assert.equal(selfOf({ node: 'a@h' }, { file, env }), 'a@h')
-    assert.equal(selfOf({}, { file, env }), 'b@h')
-    assert.equal(selfOf({}, { file, env: { ...env, ROLLCALL_NODE: '' } }), 'c@::1')
+    assert.equal(requireSelf({ node: 'a@h' }, { file, env }), 'a@h')
+    assert.equal(requireSelf({}, { file, env }), 'b@h')
+    assert.equal(requireSelf({}, { file, env: { ...env, ROLLCALL_NODE: '' } }), 'c@::1')
   })
 
   it('is wanted where there is none', () => {
     const message =
       '[config] rollcall.yaml: node: expected the name of this node here, in ROLLCALL_NODE or in RELEASE_NODE, got nothing'
-    assert.throws(() => selfOf({}, { file, env: {} }), { code: 'config', message })
+    assert.throws(() => requireSelf({}, { file, env: {} }), { code: 'config', message })
   })
 })
 
