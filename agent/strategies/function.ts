@@ -1,0 +1,181 @@
+import { type FunctionOptions, functionOptionsSchema } from '../../core/config.ts'
+import { RollcallError } from '../../core/error.ts'
+import type { Member, Observation } from '../../core/member.ts'
+import { type MembersDocument, membersDocumentSchema, problemSchema } from '../../core/wire.ts'
+import type { Source, SourceContext } from '../../functions/resolvers/source.ts'
+
+/** When the sources behind an answer were asked, on our clock: the way there and back blurs it. */
+interface Asked {
+  readonly earliest: number
+  readonly latest: number
+}
+
+interface Answer {
+  readonly etag: string | undefined
+  readonly document: MembersDocument
+  readonly asked: Asked
+}
+
+// 10,000 members with addresses and meta are below 4 MB.
+const MAX_BYTES = 8 * 1024 * 1024
+
+const ADVICE: Record<number, string> = {
+  401: 'check token: rollcall token prints a new one, and its sha256 for auth there',
+  403: 'the token is known there but may not read this topology: see auth there',
+  404: 'check url, and that the function has this topology',
+  429: 'too many ask: raise interval',
+  503: 'its own log says which source does not answer it',
+}
+
+/**
+ * Who is in a topology, as a deployed rollcall function says. It keeps the last answer and asks whether that still holds; what
+ * is stale there is `failed` here, with its members. Throws `http_<status>`, `unreachable`, `timeout` or `bad_answer`. Each
+ * call makes one with a memory of its own.
+ */
+export function createFunctionSource(): Source<FunctionOptions> {
+  let last: Answer | undefined
+  let observation: Observation | undefined
+  return {
+    options: functionOptionsSchema,
+    async look(options, context) {
+      const sentAt = context.now()
+      const answer = await ask(options, last, context)
+      if (answer.document.stale || answer.document.outcome === 'failed') {
+        observation = { source: context.source, at: sentAt, ...staleOutcome(answer.document) }
+      } else if (last === undefined || observation === undefined || !overlap(last.asked, answer.asked)) {
+        observation = { source: context.source, at: answer.asked.earliest, ...outcomeOf(answer.document) }
+      } else if (answer.document.revision !== last.document.revision || observation.outcome === 'failed') {
+        // One of several sources was asked again, and not the one whose age this is: news all the same.
+        observation = { source: context.source, at: observation.at + 1, ...outcomeOf(answer.document) }
+      } else {
+        // Nobody was asked again there: the same observation, which counts once.
+        return observation
+      }
+      last = answer
+      return observation
+    },
+  }
+}
+
+function overlap(a: Asked, b: Asked): boolean {
+  return a.earliest <= b.latest && b.earliest <= a.latest
+}
+
+async function ask(options: FunctionOptions, last: Answer | undefined, context: SourceContext): Promise<Answer> {
+  const { url, topology = '', token, timeout } = options
+  const target = `${url.replace(/\/+$/, '')}/v1/topologies/${encodeURIComponent(topology)}/members`
+  const deadline = AbortSignal.timeout(timeout)
+  const headers = {
+    Accept: 'application/json',
+    ...(token !== undefined && { Authorization: `Bearer ${token}` }),
+    ...(last?.etag !== undefined && { 'If-None-Match': last.etag }),
+  }
+  try {
+    const sentAt = context.now()
+    const response = await context.fetch(target, { headers, signal: AbortSignal.any([context.signal, deadline]) })
+    const receivedAt = context.now()
+    const text = await readText(response, target)
+    if (response.status === 304 && last !== undefined) {
+      return { ...last, asked: askedWhen(response, { sentAt, receivedAt, documentAgeMs: 0 }) }
+    }
+    if (response.status !== 200) throw refusal(response, { text, target, now: receivedAt })
+    const document = parseDocument(text, target)
+    const asked = askedWhen(response, { sentAt, receivedAt, documentAgeMs: document.ageMs })
+    return { etag: response.headers.get('etag') ?? undefined, document, asked }
+  } catch (cause) {
+    if (cause instanceof RollcallError || context.signal.aborted) throw cause
+    if (deadline.aborted) {
+      const message = `[function] expected an answer of ${target} within ${timeout} ms, got none`
+      throw new RollcallError('timeout', message, { cause })
+    }
+    const { code = cause } = ((cause as Error).cause ?? {}) as { code?: unknown }
+    const message = `[function] expected an answer of ${target}, got ${String(code)}: check url, and that it can be reached from here`
+    throw new RollcallError('unreachable', message, { cause })
+  }
+}
+
+async function readText(response: Response, target: string): Promise<string> {
+  const decoder = new TextDecoder()
+  let [text, bytes] = ['', 0]
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.byteLength
+    if (bytes > MAX_BYTES) throw badAnswer(`at most ${MAX_BYTES} bytes of ${target}, got more`)
+    text += decoder.decode(chunk, { stream: true })
+  }
+  return text + decoder.decode()
+}
+
+/** Own time minus the age that the answer tells. A cache on the way ages it in `Age` alone, which counts seconds. */
+function askedWhen(
+  { headers }: Response,
+  { sentAt, receivedAt, documentAgeMs }: { sentAt: number; receivedAt: number; documentAgeMs: number },
+): Asked {
+  const ageMs = headers.has('rollcall-age-ms') ? Number(headers.get('rollcall-age-ms')) : documentAgeMs
+  const cachedMs = Number(headers.get('age') ?? 0) * 1_000
+  const known = Math.max(0, Number.isFinite(ageMs) ? ageMs : documentAgeMs)
+  if (!(cachedMs > known)) return { earliest: sentAt - known, latest: receivedAt - known }
+  return { earliest: sentAt - cachedMs - 1_000, latest: receivedAt - cachedMs }
+}
+
+function parseDocument(text: string, target: string): MembersDocument {
+  const parsed = membersDocumentSchema.safeParse(parseJson(text))
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  throw badAnswer(
+    `the members document of ${target}, got another at ${issue?.path.join('.') || 'its root'}: is it a rollcall function?`,
+  )
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function outcomeOf(document: MembersDocument) {
+  const members = document.members as Member[]
+  if (document.outcome === 'complete') return { outcome: 'complete' as const, members }
+  return {
+    outcome: 'partial' as const,
+    members,
+    reason: failuresOf(document) || 'the function says that it is partial',
+  }
+}
+
+function staleOutcome(document: MembersDocument) {
+  const message = `[function] expected a fresh answer, got one of ${Math.round(document.ageMs / 1_000)} s ago: ${failuresOf(document)}`
+  return { outcome: 'failed' as const, members: document.members as Member[], error: { code: 'stale', message } }
+}
+
+function failuresOf({ sources }: MembersDocument): string {
+  const failing = sources.filter(({ outcome }) => outcome !== 'complete')
+  return failing
+    .map(({ source, outcome, error }) => `${source} is ${outcome}${error ? ` (${error.code})` : ''}`)
+    .join(', ')
+}
+
+function refusal(
+  { status, headers }: Response,
+  { text, target, now }: { text: string; target: string; now: number },
+): RollcallError {
+  const problem = problemSchema.safeParse(parseJson(text)).data
+  const got = problem === undefined ? `${status}` : `${status} ${problem.code}`
+  const advice = ADVICE[status] ?? 'check url'
+  const retryAfterMs = retryAfter(headers.get('retry-after'), now)
+  return new RollcallError(`http_${status}`, `[function] expected 200 from ${target}, got ${got}: ${advice}`, {
+    retryAfterMs,
+  })
+}
+
+/** RFC 9110, section 10.2.3: seconds, or a date. */
+function retryAfter(value: string | null, now: number): number | undefined {
+  if (value === null) return undefined
+  const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - now
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined
+}
+
+function badAnswer(expected: string): RollcallError {
+  return new RollcallError('bad_answer', `[function] expected ${expected}`)
+}

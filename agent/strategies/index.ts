@@ -1,0 +1,100 @@
+import type { SourceConfig } from '../../core/config.ts'
+import { RollcallError } from '../../core/error.ts'
+import type { Observation } from '../../core/member.ts'
+import type { NodeName } from '../../core/node.ts'
+import { exchange, resolvConf } from '../../functions/exchange.ts'
+import { resolvers } from '../../functions/resolvers/index.ts'
+import type { Log, Source } from '../../functions/resolvers/source.ts'
+import { type Clock, systemClock } from '../clock.ts'
+import { createLook, type Look, poll, requireObservation } from './poll.ts'
+
+/** The sources that an agent can ask, by kind, loaded on first use; each load gives one with a memory of its own. */
+export const strategies: Readonly<Record<string, () => Promise<Source<unknown>>>> = {
+  ...resolvers,
+  function: async () => (await import('./function.ts')).createFunctionSource(),
+  exec: async () => (await import('./exec.ts')).execSource,
+}
+
+/** A configured source, ready to be asked. */
+export interface OpenSource {
+  readonly id: string
+  readonly topology: string
+  /** Asks once; `failed` when it could not. A source that can only be listened to gives what it heard last within `listenMs`. */
+  look: Look
+  /** Its observations until `signal`; nothing, ever, where the interval is 0. */
+  watch(signal: AbortSignal): AsyncIterable<Observation>
+  /** How long its watch may be silent before it is taken for dead, in ms. */
+  readonly silenceMs: number
+}
+
+export interface OpenSourceOptions {
+  topology: string
+  intervalMs: number
+  /** This node; absent where nobody dials (`rollcall look`). */
+  self?: NodeName | undefined
+  log: Log
+  clock?: Clock
+  /** How long a look listens to a source that can only be listened to, in ms; by default until it hears something. */
+  listenMs?: number | undefined
+  load?: (source: SourceConfig) => Promise<Source<unknown>>
+}
+
+// A source has timeouts of its own, whose messages say more: this one is for a source that hangs in spite of them.
+const LOOK_TIMEOUT_MS = 30_000
+
+/** Loads a source and gives it its surroundings. Throws `config` where no agent can ask its kind. */
+export async function openSource(config: SourceConfig, options: OpenSourceOptions): Promise<OpenSource> {
+  const { topology, intervalMs, self, log, clock = systemClock, load = loadSource, listenMs } = options
+  const source = await load(config)
+  const { now } = clock
+  const context = {
+    source: config.id,
+    ...(self !== undefined && { self }),
+    now,
+    log,
+    fetch: globalThis.fetch,
+    exchange,
+    resolvConf,
+  }
+  const given = config.kind === 'function' ? { topology, ...config.options } : config.options
+  const { timeout } = config.options
+  const timeoutMs = Math.max(LOOK_TIMEOUT_MS, 2 * (typeof timeout === 'number' ? timeout : 0))
+  const asked = source.look ? source : { ...source, look: heardBy(source, listenMs) }
+  const look = createLook(asked, { options: given, context, clock, timeoutMs })
+  return {
+    id: config.id,
+    topology,
+    look,
+    watch(signal) {
+      if (source.watch === undefined || intervalMs === 0) return poll(look, { intervalMs, signal, clock })
+      return checked(source.watch(given, { ...context, signal }), config.id)
+    },
+    // Three of the proofs of life that a watch owes at every interval; a poll waits at most 30 s and looks for `timeoutMs`.
+    silenceMs: intervalMs === 0 ? Infinity : 3 * intervalMs + LOOK_TIMEOUT_MS + timeoutMs,
+  }
+}
+
+async function loadSource({ id, kind }: SourceConfig): Promise<Source<unknown>> {
+  const load = Object.hasOwn(strategies, kind) ? strategies[kind] : undefined
+  if (load !== undefined) return await load()
+  const kinds = Object.keys(strategies).join(', ')
+  throw new RollcallError('config', `[config] source ${id}: expected a kind that an agent asks (${kinds}), got ${kind}`)
+}
+
+async function* checked(stream: AsyncIterable<unknown>, source: string): AsyncGenerator<Observation> {
+  for await (const observation of stream) yield requireObservation(observation, source)
+}
+
+function heardBy(source: Source<unknown>, listenMs: number | undefined): NonNullable<Source<unknown>['look']> {
+  return async (options, context) => {
+    const signal =
+      listenMs === undefined ? context.signal : AbortSignal.any([context.signal, AbortSignal.timeout(listenMs)])
+    let heard: Observation | undefined
+    for await (const observation of source.watch?.(options, { ...context, signal }) ?? []) {
+      heard = observation
+      if (listenMs === undefined) break
+    }
+    if (heard !== undefined) return heard
+    throw new RollcallError('watch_ended', `[${context.source}] expected an observation, got the end of the stream`)
+  }
+}
