@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { LineCounter, parseDocument } from 'yaml'
 import * as z from 'zod/mini'
 import { type Config, configSchema, parseConfig } from '../core/config.ts'
 import { configError } from '../core/config-error.ts'
@@ -9,7 +10,7 @@ type Environment = Record<string, string | undefined>
 
 /** Reads and validates a config file, YAML or JSON by its content. Throws `config` for every mistake in it. */
 export async function readConfig(file: string, env: Environment): Promise<Config> {
-  return parseConfig(await parseYaml(await readText(file), file), { file, env })
+  return parseConfig(parseYaml(await readText(file), file), { file, env })
 }
 
 /** The JSON Schema (draft 2020-12) of the config file, as it is written: with durations as text, and only required keys required. */
@@ -48,9 +49,7 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-// Loaded here, so that what needs no config file does not pay for a YAML parser.
-async function parseYaml(text: string, file: string): Promise<unknown> {
-  const { LineCounter, parseDocument } = await import('yaml')
+function parseYaml(text: string, file: string): unknown {
   const lineCounter = new LineCounter()
   // Pretty errors quote the lines around a mistake, and a cookie may stand there.
   const document = parseDocument(text, { lineCounter, prettyErrors: false })

@@ -1,7 +1,8 @@
+import { RollcallError } from '../../core/error.ts'
 import { createAgent } from '../agent.ts'
 import { type CommonOptions, openAsNode } from './open.ts'
 
-/** One round: looks, plans, dials and writes the state. 0 when every topology is formed after it, else 1. */
+/** One round: looks, plans, dials and writes the state. Throws `not_formed` when a topology is not formed after it. */
 export async function once(given: CommonOptions & { state?: string }): Promise<number> {
   const { config, log } = await openAsNode(given)
   const agent = createAgent(
@@ -9,9 +10,13 @@ export async function once(given: CommonOptions & { state?: string }): Promise<n
     { log },
   )
   try {
-    await agent.discover()
-    const topologies = Object.values(agent.plan()?.topologies ?? {})
-    return topologies.length > 0 && topologies.every(({ formed }) => formed) ? 0 : 1
+    const { errors } = await agent.discover()
+    const formed = agent.plan()?.topologies ?? {}
+    const missing = Object.keys(config.topologies).filter((topology) => formed[topology]?.formed !== true)
+    if (missing.length === 0) return 0
+    const why = errors.map(({ node, source, message }) => `; ${node ?? source ?? 'mesh'}: ${message}`).slice(0, 5)
+    const sentence = `[once] expected every topology to be formed, got ${missing.join(', ')} not formed${why.join('')}`
+    throw new RollcallError('not_formed', sentence)
   } finally {
     await agent.stop()
   }

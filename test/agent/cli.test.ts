@@ -131,7 +131,9 @@ describe('rollcall once', () => {
   })
 
   it('ends with 1 when the mesh is not formed', async () => {
-    assert.equal((await run('once', '--config', 'lonely.yaml')).code, 1)
+    const { code, stderr } = await run('once', '--config', 'lonely.yaml')
+    assert.match(stderr, /^\[once\] expected every topology to be formed, got web not formed$/m)
+    assert.equal(code, 1)
   })
 })
 
