@@ -58,7 +58,7 @@ export async function openSource(config: SourceConfig, options: OpenSourceOption
   }
   const given = config.kind === 'function' ? { topology, ...config.options } : config.options
   const { timeout } = config.options
-  const timeoutMs = Math.max(LOOK_TIMEOUT_MS, 2 * (typeof timeout === 'number' ? timeout : 0))
+  const timeoutMs = Math.max(LOOK_TIMEOUT_MS, 2 * (typeof timeout === 'number' ? timeout : 0), 2 * (listenMs ?? 0))
   const asked = source.look ? source : { ...source, look: heardBy(source, listenMs) }
   const look = createLook(asked, { options: given, context, clock, timeoutMs })
   return {
@@ -95,6 +95,8 @@ function heardBy(source: Source<unknown>, listenMs: number | undefined): NonNull
       if (listenMs === undefined) break
     }
     if (heard !== undefined) return heard
-    throw new RollcallError('watch_ended', `[${context.source}] expected an observation, got the end of the stream`)
+    const expected = `[${context.source}] expected to hear of a node`
+    if (signal.aborted) throw new RollcallError('nothing_heard', `${expected} within ${listenMs} ms, got nothing`)
+    throw new RollcallError('watch_ended', `${expected}, got the end of the stream`)
   }
 }
