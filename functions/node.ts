@@ -24,12 +24,13 @@ export interface Served {
   /** With the port that was taken. */
   readonly url: string
   /** Ends it: no new calls, those under way get their answer, for at most 5 s. */
-  close(): Promise<void>
+  readonly close: () => Promise<void>
 }
 
 // Above the longest ask of a source; whoever sends a request more slowly than this holds a connection for nothing.
 const REQUEST_TIMEOUT_MS = 30_000
 const CLOSE_TIMEOUT_MS = 5_000
+const SWEEP_MS = 50
 
 /** Serves the function on Node. Throws `auth_not_configured`, `config`, `port_in_use` or `listen`. */
 export async function serve({ config, log, port = 8787, host = '127.0.0.1' }: ServeOptions): Promise<Served> {
@@ -71,10 +72,13 @@ function listen(server: Server, { port, host }: { port: number; host: string }):
 
 async function close(server: Server): Promise<void> {
   const overdue = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS)
+  // A connection that falls idle after its last answer would else stay for as long as it is kept alive.
+  const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
   await new Promise((resolve) => {
     server.close(resolve)
   })
   clearTimeout(overdue)
+  clearInterval(sweep)
 }
 
 /**

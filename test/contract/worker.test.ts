@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict'
+import { after, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { describeContract, type Host, refusal } from './contract.ts'
+
+// wrangler reads them when it is loaded: nothing of a test goes out to the network.
+Object.assign(process.env, { CLOUDFLARE_CF_FETCH_ENABLED: 'false', WRANGLER_SEND_METRICS: 'false' })
+const { createTestHarness } = await import('wrangler')
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+/** The Worker as wrangler.toml deploys it, in a real workerd, with variables of its own. */
+async function startWorker(vars: Record<string, string>): Promise<Host & { logs: () => string[] }> {
+  const harness = createTestHarness({ root: ROOT, workers: [{ configPath: 'wrangler.toml', vars }] })
+  await harness.listen()
+  return {
+    fetch: async (path, init) => await harness.fetch(path, init as never),
+    close: () => harness.close(),
+    logs: () => harness.getLogs().map(({ message }) => message),
+  }
+}
+
+describeContract({
+  name: 'Cloudflare Workers',
+  start: (config) => startWorker({ ROLLCALL_CONFIG: JSON.stringify(config) }),
+})
+
+describe('the worker', () => {
+  const hosts: Host[] = []
+
+  async function start(vars: Record<string, string>): ReturnType<typeof startWorker> {
+    const host = await startWorker(vars)
+    hosts.push(host)
+    return host
+  }
+
+  after(async () => {
+    for (const host of hosts) await host.close()
+  })
+
+  it('serves nobody until its config says who may call', async () => {
+    const topologies = { web: { sources: [{ static: { nodes: ['a@h'] } }] } }
+    const worker = await start({ ROLLCALL_CONFIG: JSON.stringify({ topologies }) })
+    assert.deepEqual(await refusal(await worker.fetch('/v1/topologies/web/members')), [503, 'auth_not_configured'])
+    assert.equal((await worker.fetch('/healthz')).status, 200)
+    assert.deepEqual(await refusal(await worker.fetch('/readyz')), [404, 'not_found'])
+  })
+
+  it('says in its log, and only there, what is wrong with its config', async () => {
+    const worker = await start({ ROLLCALL_CONFIG: '{"topologies":{},"token":"hunter2"}' })
+    const response = await worker.fetch('/v1/topologies')
+    assert.deepEqual(await refusal(response), [503, 'config'])
+    const logs = worker.logs().join('\n')
+    assert.match(logs, /ROLLCALL_CONFIG: .*unknown key token/)
+    assert.doesNotMatch(logs, /hunter2/)
+  })
+})

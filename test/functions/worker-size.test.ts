@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict'
+import { before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { build, type BuildOptions } from 'esbuild'
+
+// As wrangler bundles, minified.
+const OPTIONS = {
+  entryPoints: [fileURLToPath(new URL('../../functions/worker.ts', import.meta.url))],
+  bundle: true,
+  minify: true,
+  write: false,
+  metafile: true,
+  format: 'esm',
+  platform: 'neutral',
+  mainFields: ['module', 'main'],
+  conditions: ['workerd', 'worker', 'import'],
+  external: ['node:*', 'buffer'],
+} satisfies BuildOptions
+
+describe('the bundle of the worker', () => {
+  /** Bytes of the minified bundle by the file that they come from. */
+  let parts: [string, number][]
+
+  before(async () => {
+    const { metafile } = await build(OPTIONS)
+    parts = Object.values(metafile.outputs).flatMap(({ inputs }) =>
+      Object.entries(inputs).map(([file, { bytesInOutput }]): [string, number] => [file, bytesInOutput]),
+    )
+  })
+
+  it('holds at most 64 KiB of rollcall itself, the libraries not counted', () => {
+    const own = parts.filter(([file]) => !file.includes('node_modules/'))
+    const bytes = own.reduce((sum, [, size]) => sum + size, 0)
+    assert.ok(bytes <= 64 * 1024, `${bytes} bytes: ${JSON.stringify(own.toSorted(([, a], [, b]) => b - a))}`)
+  })
+
+  it('costs at most 24 KiB of compressed upload for rollcall itself', async () => {
+    const { outputFiles } = await build({ ...OPTIONS, packages: 'external' })
+    const bytes = gzipSync(outputFiles[0]?.contents ?? '').length
+    assert.ok(bytes > 1024 && bytes <= 24 * 1024, `${bytes} bytes`)
+  })
+
+  it('leaves out what only other hosts need: schema generator, locales, sockets, server, vendors', () => {
+    const heavy = /json-schema-|to-json-schema|\/locales\/(?!en\.)|node-server|exchange\.ts|@aws-sdk|resolvers\/index/
+    const found = parts.filter(([file, size]) => size > 0 && heavy.test(file))
+    assert.deepEqual(found, [])
+    assert.ok(parts.some(([file]) => file.endsWith('resolvers/dns.ts')))
+  })
+})

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { describeContract, refusal } from '../contract/contract.ts'
+import { type Front, missingLambda, startLambda } from './lambda.ts'
+
+const skip = missingLambda()
+
+for (const front of ['function-url', 'http-api'] satisfies Front[]) {
+  describeContract({
+    name: `AWS Lambda behind ${front}`,
+    start: (config) => startLambda({ ROLLCALL_CONFIG: JSON.stringify(config) }, front),
+    skip,
+  })
+}
+
+describe('the Lambda handler', { skip }, () => {
+  const topologies = { web: { sources: [{ static: { nodes: ['a@h'] } }] } }
+
+  it('serves nobody until its config says who may call', async (t) => {
+    const lambda = await startLambda({ ROLLCALL_CONFIG: JSON.stringify({ topologies }) })
+    t.after(lambda.close)
+    assert.deepEqual(await refusal(await lambda.fetch('/v1/topologies/web/members')), [503, 'auth_not_configured'])
+    assert.equal((await lambda.fetch('/healthz')).status, 200)
+    assert.deepEqual(await refusal(await lambda.fetch('/readyz')), [404, 'not_found'])
+  })
+
+  it('says in its log, and only there, what is wrong with its config', async (t) => {
+    const lambda = await startLambda({ ROLLCALL_CONFIG: '{"token":"hunter2"' })
+    t.after(lambda.close)
+    assert.deepEqual(await refusal(await lambda.fetch('/v1/topologies')), [503, 'config'])
+    assert.match(lambda.logs(), /expected JSON in ROLLCALL_CONFIG/)
+    assert.doesNotMatch(lambda.logs(), /hunter2/)
+  })
+
+  it('takes secrets from the environment', async (t) => {
+    const auth = [{ name: 'ci', sha256: '${HASH}' }]
+    const config = JSON.stringify({ topologies, auth })
+    const lambda = await startLambda({ ROLLCALL_CONFIG: config, HASH: '0'.repeat(64) })
+    t.after(lambda.close)
+    assert.deepEqual(await refusal(await lambda.fetch('/v1/topologies')), [401, 'unauthenticated'])
+  })
+})
