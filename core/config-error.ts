@@ -29,7 +29,7 @@ export function describeGot(raw: unknown, path: ConfigPath): string {
   if (Array.isArray(value)) return value.length === 0 ? 'got an empty list' : 'got a list'
   if (typeof value === 'object') {
     const keys = Object.keys(value)
-    return keys.length === 0 ? 'got an empty mapping' : `got a mapping with ${keys.join(', ')}`
+    return keys.length === 0 ? 'got an empty mapping' : `got a mapping with ${keys.map(quoteName).join(', ')}`
   }
   // A file that is only text may be a cookie's own file.
   if (path.length === 0 || path.some((key) => SECRET.test(String(key)))) {
@@ -54,7 +54,7 @@ export function explainIssues(
 }
 
 /** What a schema without words of its own expected: an error map for zod, whose sentences all begin with `expected`. */
-export function expectation(issue: z.core.$ZodRawIssue): string | undefined {
+export function expectation(issue: z.core.$ZodRawIssue): string {
   switch (issue.code) {
     case 'invalid_type':
       return `expected ${KINDS[issue.expected] ?? issue.expected}`
@@ -67,10 +67,12 @@ export function expectation(issue: z.core.$ZodRawIssue): string | undefined {
       return issue.origin === 'array' ? 'expected at least one entry' : `expected at least ${issue.minimum}`
     case 'too_big':
       return `expected at most ${issue.maximum}${issue.origin === 'string' ? ' characters' : ''}`
+    case 'invalid_key':
+      return `${issue.issues[0]?.message ?? 'expected something else'} in the key`
     case 'unrecognized_keys':
       return unknownName('key', issue.keys[0] ?? '', knownKeys(issue.inst))
     default:
-      return undefined
+      return 'expected something else'
   }
 }
 
@@ -78,8 +80,8 @@ export function expectation(issue: z.core.$ZodRawIssue): string | undefined {
 export function unknownName(word: string, name: string, known: readonly string[]): string {
   const near = nearest(name, known)
   return near === undefined
-    ? `unknown ${word} ${name}; known: ${known.join(', ')}`
-    : `unknown ${word} ${name}, did you mean ${near}?`
+    ? `unknown ${word} ${quoteName(name)}; known: ${known.join(', ')}`
+    : `unknown ${word} ${quoteName(name)}, did you mean ${near}?`
 }
 
 /** The entry of `known` that `name` was most likely meant to be, or undefined. */
@@ -111,7 +113,8 @@ function formatPath(path: ConfigPath): string {
   return path
     .map((key) => {
       if (typeof key === 'number') return `[${key}]`
-      return /^[\w-]+$/.test(String(key)) ? `.${String(key)}` : `[${JSON.stringify(String(key))}]`
+      const name = quoteName(String(key))
+      return name.startsWith('"') ? `[${name}]` : `.${name}`
     })
     .join('')
     .replace(/^\./, '')
@@ -120,6 +123,11 @@ function formatPath(path: ConfigPath): string {
 function alternatives(words: readonly string[]): string {
   const unique = [...new Set(words)]
   return unique.length < 2 ? unique.join('') : `${unique.slice(0, -1).join(', ')} or ${unique.at(-1)}`
+}
+
+/** As it is where it cannot be misread, else in quotes: a sentence must stay one line. */
+function quoteName(name: string): string {
+  return /^[\w-]+$/.test(name) ? name : quote(name)
 }
 
 /** Short, and without the credentials of an address. */

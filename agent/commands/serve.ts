@@ -19,6 +19,7 @@ export async function serve(given: CommonOptions & { port: string; host: string 
 
 function invitation(url: string, topologies: readonly string[], wantsToken: boolean): string {
   const curl = wantsToken ? 'curl -H "Authorization: Bearer $ROLLCALL_TOKEN"' : 'curl'
-  const lines = topologies.map((topology) => `  ${curl} ${url}/v1/topologies/${encodeURIComponent(topology)}/members`)
-  return `rollcall listens on ${url}. Try:\n${lines.join('\n')}\n`
+  const members = topologies.slice(0, 3).map((topology) => `/v1/topologies/${encodeURIComponent(topology)}/members`)
+  const lines = ['/v1/topologies', ...members].map((path) => `  ${curl} ${url}${path}\n`)
+  return `rollcall listens on ${url}. Try:\n${lines.join('')}`
 }

@@ -11,7 +11,7 @@ import { runCli, startCli, temporaryFolder } from './cli-process.ts'
 const SAMPLE = fileURLToPath(new URL('../../rollcall.yaml', import.meta.url))
 // Links are the lines of a file.
 const MESH = `distribution:
-  exec: { connect: [sh, -c, 'echo "$1" >> links', sh, "{node}"], disconnect: ["false"], list: [sh, -c, "cat links || true"] }`
+  exec: { connect: [sh, -c, 'echo "$1" >> links', sh, "{node}"], disconnect: [sh, -c, 'echo "$1" >> cuts', sh, "{node}"], list: [sh, -c, "cat links || true"] }`
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 // Asked by a source, and never answers.
@@ -134,6 +134,14 @@ describe('rollcall once', () => {
     const { code, stderr } = await run('once', '--config', 'lonely.yaml')
     assert.match(stderr, /^\[once\] expected every topology to be formed, got web not formed$/m)
     assert.equal(code, 1)
+  })
+})
+
+describe('rollcall leave', () => {
+  it('takes the node out of the mesh: of one that programs steer, by cutting each link', async () => {
+    assert.equal((await run('leave', '--config', 'mesh.yaml')).code, 0)
+    const cuts = await readFile(join(folder.path, 'cuts'), 'utf8')
+    assert.deepEqual(cuts.trim().split('\n').sort(), ['b@h', 'c@h'])
   })
 })
 

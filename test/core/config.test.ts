@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import fc from 'fast-check'
 import { parseConfig } from '../../core/config.ts'
 import { RollcallError } from '../../core/error.ts'
 import { defaultPolicy } from '../../core/policy.ts'
@@ -97,7 +98,7 @@ describe('a config', () => {
     const options = config.topologies['web']?.sources[0]?.options
     assert.deepEqual(options?.['query'], ['a.web.internal', 'web.internal'])
     assert.equal(options?.['timeout'], 2_000)
-    assert.match(mistake({ ...topology({}), '${ZONE}': 1 }, env), /unknown key \$\{ZONE\}/)
+    assert.match(mistake({ ...topology({}), '${ZONE}': 1 }, env), /unknown key "\$\{ZONE\}"/)
   })
 })
 
@@ -219,6 +220,11 @@ describe('a mistake in a config is one sentence that names the file, the path, w
       sources({ static: { nodes: [{ node: 'app' }] } }),
       `${SOURCE}.static.nodes[0].node: ${nodeName}, got "app"`,
     ],
+    [
+      'an endless key',
+      sources({ static: { nodes: [{ node: 'a@h', meta: { ['k'.repeat(256)]: 'v' } }] } }),
+      `${SOURCE}.static.nodes[0].meta.${'k'.repeat(256)}: expected at most 255 characters in the key, got "v"`,
+    ],
     ['a self without @', { ...web, node: 'app' }, `node: ${nodeName}, got "app"`],
     ['no transport', { ...web, distribution: {} }, 'distribution: expected either beam or exec, got an empty mapping'],
     [
@@ -293,4 +299,64 @@ describe('a secret is never repeated', () => {
   for (const [what, raw] of cases) {
     it(what, () => assert.doesNotMatch(mistake(raw), /20407/))
   }
+})
+
+describe('whatever stands in a config', () => {
+  const KEYS = [
+    'topologies',
+    'web',
+    'sources',
+    'dns',
+    'static',
+    'nodes',
+    'meta',
+    'policy',
+    'grace',
+    'auth',
+    'beam',
+    'distribution',
+    'address',
+    'node',
+  ]
+  const scalar = fc.oneof(
+    fc.string(),
+    fc.integer(),
+    fc.double(),
+    fc.boolean(),
+    fc.constantFrom(null, 'a@h', '5s', 'none', '${X}', '${'),
+  )
+  const { value } = fc.letrec((tie) => ({
+    value: fc.oneof({ maxDepth: 5 }, scalar, fc.array(tie('value'), { maxLength: 3 }), tie('mapping')),
+    mapping: fc.dictionary(
+      fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...KEYS) }, { weight: 1, arbitrary: fc.string() }),
+      tie('value'),
+      { maxKeys: 4 },
+    ),
+  }))
+  const places: ((value: unknown) => unknown)[] = [
+    (value) => value,
+    (value) => ({ topologies: value }),
+    (value) => topology({ policy: value }),
+    (value) => topology({ interval: value }),
+    (value) => sources(value),
+    (value) => sources({ static: { nodes: [value] } }),
+    (value) => sources({ static: { nodes: [{ node: 'a@h', meta: value }] } }),
+    (value) => ({ ...topology({}), distribution: value }),
+    (value) => ({ ...topology({}), auth: value }),
+  ]
+
+  it('is taken, or refused in one sentence that says what was expected', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...places), value, (place, value) => {
+        try {
+          parse(place(value), { X: '1' })
+        } catch (error) {
+          assert.ok(error instanceof RollcallError, String(error))
+          assert.match(error.message, /^\[config\] rollcall\.yaml: .*(expected .+, got |unknown (key|source) ).*$/)
+          assert.doesNotMatch(error.message, /something else|\[object|Invalid/)
+        }
+      }),
+      { numRuns: 3_000, seed: 20_261_120 },
+    )
+  })
 })
