@@ -221,15 +221,15 @@ export async function refusal(response: Response): Promise<[number, string]> {
 }
 
 function configFor(server: string): object {
-  const topology = (query: string, interval: string) => ({
+  const topology = (query: string, interval: string, options = {}) => ({
     interval,
-    sources: [{ dns: { query, server, types: ['A'], basename: 'app', timeout: '400ms' } }],
+    sources: [{ dns: { query, server, types: ['A'], basename: 'app', ...options } }],
   })
   const fixed = { interval: '1h', sources: [{ static: { nodes: ['app@10.0.0.1', 'app@10.0.0.2'] } }] }
   const topologies = {
     steady: topology('steady.test', '1h'),
-    brisk: topology('brisk.test', '50ms'),
-    held: { interval: '1h', sources: [{ dns: { query: 'held.test', server, types: ['A'], basename: 'app' } }] },
+    brisk: topology('brisk.test', '50ms', { timeout: '400ms' }),
+    held: topology('held.test', '1h'),
     broken: topology('broken.test', '1h'),
     fixed,
     hidden: fixed,
