@@ -6,6 +6,7 @@ import { plan as decide, type Plan, type PlanTopology } from '../core/plan.ts'
 import type { State } from '../core/state.ts'
 import type { Log } from '../functions/resolvers/source.ts'
 import { systemClock, turn, withDeadline } from './clock.ts'
+import { discover, type Discovery } from './discover.ts'
 import type { Distribution } from './distributions/distribution.ts'
 import { type AgentEvent, type AgentEventType, createEvents, type Listener } from './events.ts'
 import type { OpenSource } from './strategies/index.ts'
@@ -21,7 +22,7 @@ export interface Agent {
   /** Watches the sources and keeps the mesh until `stop`. Rejects, and ends, where the config cannot work; a node that is down is waited for. */
   start(): Promise<void>
   /** One round now, started or not: asks every source, plans, and dials until all dials have ended or `timeoutMs` (30 s) are over. */
-  discover(options?: { timeoutMs?: number }): Promise<{ connected: NodeName[]; errors: AgentFailure[] }>
+  discover(options?: { timeoutMs?: number }): Promise<Discovery>
   /** Whether a plan was made that knows an outcome of every source. */
   readonly hasRun: boolean
   /** The last plan; undefined before the first. */
@@ -30,15 +31,6 @@ export interface Agent {
   leave(): Promise<void>
   /** Ends the agent. The mesh stays as it is, unless `leaveOnExit` is set. */
   stop(): Promise<void>
-}
-
-/** What a round could not do: a source did not answer, a peer could not be dialled, or the mesh itself is out of reach. */
-export interface AgentFailure {
-  topology?: string
-  source?: string
-  node?: NodeName
-  code: string
-  message: string
 }
 
 const DISCOVER_TIMEOUT_MS = 30_000
@@ -68,6 +60,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
   let state: State | undefined
   let current: Plan | undefined
   let planError: string | undefined
+  let keeping = false
   let leaving = false
   let woken = new AbortController()
   let round = Promise.withResolvers<void>()
@@ -87,7 +80,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
       round = Promise.withResolvers()
       await clock.sleep(ROUND_SPACING_MS, signal)
       const nextAt = Math.min(dueAt, opened.mesh.retryAt(), clock.now() + listIntervalMs)
-      await clock.sleep(nextAt - clock.now(), woken.signal)
+      if (!signal.aborted) await clock.sleep(nextAt - clock.now(), woken.signal)
     }
   }
 
@@ -181,40 +174,12 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
         const { closed } = await serveHealth(config.agent.listen, { view, signal })
         tasks.push(closed)
       }
+      keeping = true
       tasks.push(...sources.map(watchSource))
     } catch (error) {
       await stop()
       throw error
     }
-  }
-
-  async function discover({ timeoutMs: ms = DISCOVER_TIMEOUT_MS } = {}): ReturnType<Agent['discover']> {
-    const { sources, mesh, dialler } = await open()
-    const errors: AgentFailure[] = []
-    const isSettled = () => !dialler.isBusy() && current?.connect.length === 0 && !current.hold.some(isUnderWay)
-
-    async function ask(source: OpenSource, own: AbortSignal): Promise<void> {
-      const { topology, id } = source
-      const observation = await source.look(own)
-      if (observation.outcome === 'failed') errors.push({ topology, source: id, ...observation.error })
-      if (!own.aborted) await deliver(source, observation)
-    }
-
-    async function settle(own: AbortSignal): Promise<void> {
-      wake()
-      await Promise.all([round.promise, ...sources.map((source) => ask(source, own))])
-      while (!own.aborted && !isSettled()) await round.promise
-    }
-
-    await withDeadline(settle, { ms, signal, clock, expected: '[agent] expected a round to end' }).catch(
-      (error: unknown) => {
-        errors.push(describeError(error))
-      },
-    )
-    for (const [node, error] of dialler.failures()) errors.push({ node, ...error })
-    const trouble = mesh.trouble()
-    if (trouble !== undefined) errors.push(trouble)
-    return { connected: [...mesh.links()], errors }
   }
 
   async function leave(): Promise<void> {
@@ -228,8 +193,11 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
   async function end(): Promise<void> {
     // Nothing was opened, or opening it failed: whoever asked for it was told.
     const opened = await opening?.catch(() => undefined)
-    leaving ||= config.agent.leaveOnExit
-    if (opened !== undefined && config.agent.leaveOnExit) await opened.mesh.leave().catch(() => undefined) // an event says so
+    // Who asked for one round only (cron), or never came so far, does not keep the node in the mesh and does not take it out.
+    if (config.agent.leaveOnExit && keeping) {
+      leaving = true
+      await opened?.mesh.leave().catch(() => undefined) // an event says so
+    }
     ended.abort()
     wake()
     for (const { taken } of inbox.splice(0)) taken()
@@ -242,15 +210,12 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
   async function close({ distribution, writer }: World): Promise<void> {
     await writer?.flush()
     const { signal: never } = new AbortController()
-    const deadline = {
-      ms: CLOSE_TIMEOUT_MS,
-      signal: never,
-      clock,
-      expected: '[agent] expected the distribution to close',
-    }
-    await withDeadline(() => distribution.close(), deadline).catch((err: unknown) => {
+    const expected = '[agent] expected the distribution to close'
+    try {
+      await withDeadline(() => distribution.close(), { ms: CLOSE_TIMEOUT_MS, signal: never, clock, expected })
+    } catch (err) {
       log.warn({ err }, 'the distribution did not close')
-    })
+    }
   }
 
   function stop(): Promise<void> {
@@ -273,7 +238,18 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
     on: events.on,
     events: events.stream,
     start: () => (started ??= begin()),
-    discover,
+    async discover({ timeoutMs = DISCOVER_TIMEOUT_MS } = {}) {
+      const opened = await open()
+      wake()
+      return await discover(opened, {
+        timeoutMs,
+        clock,
+        signal,
+        plan: () => current,
+        deliver,
+        nextRound: () => round.promise,
+      })
+    },
     get hasRun() {
       const reports = Object.values(current?.topologies ?? {})
       return (
@@ -284,8 +260,4 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
     leave,
     stop,
   }
-}
-
-function isUnderWay({ reason }: Plan['hold'][number]): boolean {
-  return reason === 'dialling' || reason === 'round_full'
 }

@@ -84,10 +84,10 @@ export function createDialler(options: DiallerOptions): Dialler {
     dials.delete(node)
     if (signal.aborted) return
     outcomes.push({ node, ok: error === undefined, ...(error && { code: error.code }) })
-    if (error !== undefined && !sweep.aborted && error.code !== failures.get(node)?.code) {
-      emit({ type: 'dial_failed', node, ...error })
+    if (error !== undefined && !sweep.aborted) {
+      if (error.code !== failures.get(node)?.code) emit({ type: 'dial_failed', node, ...error })
+      failures.set(node, error)
     }
-    if (error !== undefined) failures.set(node, error)
     wake()
   }
 
@@ -154,6 +154,7 @@ export function createDialler(options: DiallerOptions): Dialler {
     },
 
     isBusy: () => dials.size > 0 || cuts.size > 0,
-    retryAt: () => Math.min(...[...answers.values()].map(({ retryAt }) => retryAt)),
+    // A cut that is under way wakes the loop when it ends.
+    retryAt: () => Math.min(...[...answers].map(([node, { retryAt }]) => (cuts.has(node) ? Infinity : retryAt))),
   }
 }

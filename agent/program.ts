@@ -64,8 +64,12 @@ export async function runProgram(
     if (complaint.length < MAX_STDERR_BYTES) complaint += chunk.toString().slice(0, MAX_STDERR_BYTES)
   })
   child.once('error', (cause: NodeJS.ErrnoException) => {
-    const message = `[${part}] expected to run ${file}, got ${cause.code}: give its full path, and check that this user may run it`
-    reject(new RollcallError('program_not_found', message, { cause }))
+    const missing = cause.code === 'ENOENT' || cause.code === 'EACCES'
+    const advice = missing
+      ? 'give its full path, and check that this user may run it'
+      : 'this machine has no room for it'
+    const message = `[${part}] expected to run ${file}, got ${cause.code}: ${advice}`
+    reject(new RollcallError(missing ? 'program_not_found' : 'program_failed', message, { cause }))
   })
   child.once('close', (code, killedBy) => {
     if (reason !== undefined) return reject(reason)

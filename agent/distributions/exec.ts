@@ -13,10 +13,10 @@ const CALL_TIMEOUT_MS = 60_000
  * peer's address, else the one in its name. `list` prints a node name a line. To leave, each link is cut.
  */
 export function createExecDistribution(config: ExecDistributionConfig, { self }: { self: NodeName }): Distribution {
-  const never = new AbortController().signal
+  const closing = new AbortController()
 
   async function list(): Promise<NodeName[]> {
-    const text = await runProgram(config.list, { part: 'exec', signal: never, timeoutMs: LIST_TIMEOUT_MS })
+    const text = await runProgram(config.list, { part: 'exec', signal: closing.signal, timeoutMs: LIST_TIMEOUT_MS })
     const lines = text.split('\n').flatMap((line) => line.trim() || [])
     const bad = lines.find((line): boolean => !isNodeName(line))
     // A link that is misread would look lost.
@@ -39,9 +39,11 @@ export function createExecDistribution(config: ExecDistributionConfig, { self }:
     disconnect: (node, { signal }) => call(config.disconnect, { node, signal }),
     async leave() {
       const links = await list()
-      await Promise.all(links.map((node) => call(config.disconnect, { node, signal: never })))
+      await Promise.all(links.map((node) => call(config.disconnect, { node, signal: closing.signal })))
     },
-    async close() {},
+    async close() {
+      closing.abort()
+    },
   }
 }
 
