@@ -2,24 +2,12 @@ import { type Context, Hono } from 'hono'
 import type { AuthEntry, Config, TopologyConfig } from '../core/config.ts'
 import { RollcallError } from '../core/error.ts'
 import { plan } from '../core/plan.ts'
-import { parseState, type State } from '../core/state.ts'
-import { planRequestSchema } from '../core/wire.ts'
 import { authorize, createAuthenticate, maySee } from './auth.ts'
 import { createObserver, type Observer, type SourceLoaders, type View } from './observer.ts'
 import openapi from './openapi.json' with { type: 'json' }
+import { readPlanRequest } from './plan-request.ts'
 import { problem, problemReply, type Reply } from './problem.ts'
 import type { Log, SourceContext } from './resolvers/source.ts'
-
-interface Admitted {
-  readonly caller: AuthEntry
-  readonly observer: Observer
-}
-
-interface PlanRequest {
-  readonly self: string
-  readonly connected: string[]
-  readonly state: State | undefined
-}
 
 export interface AppOptions {
   topologies: Config['topologies']
@@ -46,10 +34,14 @@ export interface Bindings {
   waitUntil?: (ask: Promise<void>) => void
 }
 
+interface Admitted {
+  readonly caller: AuthEntry
+  readonly observer: Observer
+}
+
 type Call = Context<{ Bindings: Bindings }>
 
 const METHODS = ['GET', 'POST']
-const MAX_BODY_BYTES = 4 * 1024 * 1024
 const REQUEST_ID = /^[\w.-]{1,64}$/
 const OPENAPI_TEXT = JSON.stringify(openapi)
 const JSON_TYPE = { 'Content-Type': 'application/json' }
@@ -223,42 +215,4 @@ function names(ifNoneMatch: string | undefined, revision: string): boolean {
   if (ifNoneMatch === undefined) return false
   const tags = ifNoneMatch.split(',').map((tag) => tag.trim())
   return tags.some((tag) => tag === '*' || tag === `W/"${revision}"` || tag === `"${revision}"`)
-}
-
-async function readPlanRequest(request: Request): Promise<PlanRequest> {
-  const parsed = planRequestSchema.safeParse(parseJson(await readText(request)))
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    const message = `[plan] expected { self, connected, state? }, got another body: ${issue?.path.join('.')} ${issue?.message}`
-    throw problem('bad_body', message)
-  }
-  const { self, connected, state } = parsed.data
-  if (state === undefined) return { self, connected, state: undefined }
-  const known = parseState(state)
-  if (known === undefined)
-    throw problem('bad_state', '[plan] expected the state of an earlier plan, got something else')
-  return { self, connected, state: known }
-}
-
-async function readText(request: Request): Promise<string> {
-  const tooLarge = () =>
-    problem('body_too_large', `[function] expected a body of at most ${MAX_BODY_BYTES} bytes, got more`)
-  if (Number(request.headers.get('content-length')) > MAX_BODY_BYTES) throw tooLarge()
-  const decoder = new TextDecoder()
-  let text = ''
-  let bytes = 0
-  for await (const chunk of request.body ?? []) {
-    bytes += chunk.byteLength
-    if (bytes > MAX_BODY_BYTES) throw tooLarge()
-    text += decoder.decode(chunk, { stream: true })
-  }
-  return text + decoder.decode()
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    throw problem('bad_body', '[function] expected a JSON body, got something that does not parse')
-  }
 }

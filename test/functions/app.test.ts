@@ -195,7 +195,7 @@ describe('a plan', () => {
   })
 
   it('refuses bodies that are hostile or wrong, each with a problem of its own', async () => {
-    const { post } = setUp()
+    const { app, post } = setUp()
     const good = { self: 'a@h', connected: [] }
     const own = planDocumentSchema.parse(await (await post(PLAN, JSON.stringify(good))).json()).state
     const deep = `${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}`
@@ -231,6 +231,13 @@ describe('a plan', () => {
     for (const [name, body, status, code] of table) {
       assert.deepEqual(await refusal(await post(PLAN, body)), [status, code], name)
     }
+    const broken = new ReadableStream({
+      pull(controller) {
+        controller.error(new Error('ECONNRESET'))
+      },
+    })
+    const request = new Request(`http://localhost${PLAN}`, { method: 'POST', body: broken, duplex: 'half' })
+    assert.deepEqual(await refusal(await app.request(request)), [400, 'bad_body'])
     const declared = await post(PLAN, 'x', { 'content-length': String(5 * 1024 * 1024) })
     assert.deepEqual(await refusal(declared), [413, 'body_too_large'])
   })

@@ -1,0 +1,63 @@
+import type { NodeName } from '../core/node.ts'
+import { parseState, type State } from '../core/state.ts'
+import { planRequestSchema } from '../core/wire.ts'
+import { problem } from './problem.ts'
+
+/** The body of a plan request, understood. */
+export interface PlanRequest {
+  readonly self: NodeName
+  readonly connected: readonly NodeName[]
+  readonly state: State | undefined
+}
+
+// The links and the state of 10000 members with long names are 2.3 MB.
+const MAX_BODY_BYTES = 4 * 1024 * 1024
+
+/** Reads and checks the body; throws `body_too_large`, `bad_body` or `bad_state`. */
+export async function readPlanRequest(request: Request): Promise<PlanRequest> {
+  const parsed = planRequestSchema.safeParse(parseJson(await readText(request)))
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    const place = issue?.path.join('.') ?? ''
+    throw problem(
+      'bad_body',
+      `[plan] expected { self, connected, state? }, got another body: ${place} ${issue?.message}`,
+    )
+  }
+  const { self, connected, state } = parsed.data
+  const known = state === undefined ? undefined : parseState(state)
+  if (state !== undefined && known === undefined) {
+    throw problem('bad_state', '[plan] expected the state of an earlier plan, got something else')
+  }
+  return { self, connected, state: known }
+}
+
+async function readText(request: Request): Promise<string> {
+  if (Number(request.headers.get('content-length')) > MAX_BODY_BYTES) throw tooLarge()
+  const decoder = new TextDecoder()
+  let text = ''
+  let bytes = 0
+  try {
+    for await (const chunk of request.body ?? []) {
+      bytes += chunk.byteLength
+      if (bytes > MAX_BODY_BYTES) break
+      text += decoder.decode(chunk, { stream: true })
+    }
+  } catch {
+    throw problem('bad_body', '[plan] expected a whole body, got a part of one: the connection ended before it')
+  }
+  if (bytes > MAX_BODY_BYTES) throw tooLarge()
+  return text + decoder.decode()
+}
+
+function tooLarge(): Error {
+  return problem('body_too_large', `[plan] expected a body of at most ${MAX_BODY_BYTES} bytes, got more`)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw problem('bad_body', '[plan] expected a JSON body, got something that does not parse')
+  }
+}
