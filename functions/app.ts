@@ -3,11 +3,13 @@ import type { AuthEntry, Config, TopologyConfig } from '../core/config.ts'
 import { RollcallError } from '../core/error.ts'
 import { plan } from '../core/plan.ts'
 import { authorize, createAuthenticate, maySee } from './auth.ts'
-import { createObserver, type Observer, type SourceLoaders, type View } from './observer.ts'
+import type { SourceLoaders } from './asker.ts'
+import { createObserver, type Observer } from './observer.ts'
 import openapi from './openapi.json' with { type: 'json' }
 import { readPlanRequest } from './plan-request.ts'
 import { problem, problemReply, type Reply } from './problem.ts'
 import type { Log, SourceContext } from './resolvers/source.ts'
+import type { View } from './view.ts'
 
 export interface AppOptions {
   topologies: Config['topologies']
