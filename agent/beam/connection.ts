@@ -27,6 +27,8 @@ export interface Mailbox {
 export interface Connection {
   readonly peer: NodeName
   readonly self: LocalNode
+  /** Whether the peer gave up another connection under our name for this one. */
+  readonly replaced: boolean
   /** Aborts when the connection ends; its reason is a RollcallError: `connection_closed` (by us), `connection_lost`, `peer_silent`, `protocol_violated`, `frame_too_large`. */
   readonly closed: AbortSignal
   /** Opens a mailbox. On a closed connection nothing ever reaches it. */
@@ -41,6 +43,7 @@ export interface Connection {
 export interface ConnectionOptions {
   readonly self: LocalNode
   readonly peer: NodeName
+  readonly replaced: boolean
   /** 60 s by default, as `net_ticktime`. */
   readonly tickTimeMs?: number
   /** The largest frame taken: 64 MiB by default, for a frame is held in memory whole. */
@@ -81,14 +84,14 @@ const UNLINK_ID_ACK = 36
 
 /** Runs the connected state of a socket whose handshake is done. Whatever the peer does ends at most this one connection. */
 export function runConnection(socket: Socket, reader: FrameReader, options: ConnectionOptions): Connection {
-  const { self, peer, tickTimeMs = 60_000, maxFrameBytes = 64 * 1024 * 1024 } = options
+  const { self, peer, replaced, tickTimeMs = 60_000, maxFrameBytes = 64 * 1024 * 1024 } = options
   const closing = new AbortController()
   const mailboxes = new Map<number, { receive: (signal: Signal) => void; monitors: Map<string, [Term, Ref]> }>()
   let wroteSinceTimer = false
   let wroteSinceTick = false
   let seen = reader.received()
   let silentQuarters = 0
-  let timer = setInterval(onQuarter, tickTimeMs / 4)
+  let timer = setInterval(onQuarter, quarterOf(tickTimeMs))
 
   function end(error: RollcallError): void {
     if (closing.signal.aborted) return
@@ -241,6 +244,7 @@ export function runConnection(socket: Socket, reader: FrameReader, options: Conn
   return {
     peer,
     self,
+    replaced,
     closed: closing.signal,
     send,
     open(receive) {
@@ -260,12 +264,17 @@ export function runConnection(socket: Socket, reader: FrameReader, options: Conn
     setTickTime(tickTimeMs) {
       if (closing.signal.aborted) return
       clearInterval(timer)
-      timer = setInterval(onQuarter, tickTimeMs / 4)
+      timer = setInterval(onQuarter, quarterOf(tickTimeMs))
     },
     close() {
       end(new RollcallError('connection_closed', `[beam] expected a connection to ${peer}, got it closed from here`))
     },
   }
+}
+
+function quarterOf(tickTimeMs: number): number {
+  // What setInterval can count; beyond it, it fires all the time.
+  return Math.min(tickTimeMs / 4, 2 ** 31 - 1)
 }
 
 function numberOf({ id, serial }: Pid): number {

@@ -51,12 +51,16 @@ const MAX_HANDSHAKE_BYTES = 4_096
 const DIGEST_BYTES = 16
 
 /**
- * Dials: the initiator's side of the version 6 handshake on a fresh socket. Gives what the peer said of itself once both
- * have proven to know the cookie; else throws, and the caller destroys the socket. Codes: `cookie_rejected`,
+ * Dials: the initiator's side of the version 6 handshake on a fresh socket. Resolves once both have proven to know the
+ * cookie, and says whether the peer gave up another connection under our name; else throws, and the caller destroys the socket. Codes: `cookie_rejected`,
  * `digest_wrong`, `wrong_node`, `handshake_refused`, `handshake_closed`, `handshake_timeout`, `handshake_garbled`.
  * https://www.erlang.org/doc/apps/erts/erl_dist_protocol.html
  */
-export async function initiate(socket: Socket, reader: FrameReader, options: HandshakeOptions): Promise<Introduction> {
+export async function initiate(
+  socket: Socket,
+  reader: FrameReader,
+  options: HandshakeOptions,
+): Promise<{ replaced: boolean }> {
   const { self, peer, cookie, headerBytes, stepTimeoutMs = STEP_TIMEOUT_MS, signal } = options
 
   function send(body: Buffer): void {
@@ -95,9 +99,9 @@ export async function initiate(socket: Socket, reader: FrameReader, options: Han
     if (status === 'alive') send(Buffer.from('strue', 'latin1'))
     else if (status !== 'ok' && status !== 'ok_simultaneous') throw refused(status, peer)
 
-    const { challenge, ...introduced } = decodeChallenge(await receive('challenge'))
-    if (introduced.name !== peer) {
-      throw failure('wrong_node', `${peer}, got ${introduced.name}: another node listens on its port`)
+    const { challenge, name } = decodeChallenge(await receive('challenge'))
+    if (name !== peer) {
+      throw failure('wrong_node', `${peer}, got ${name}: another node listens on its port`)
     }
     const ownChallenge = randomBytes(4).readUInt32BE()
     send(encodeReply(ownChallenge, digest(cookie, challenge)))
@@ -109,7 +113,7 @@ export async function initiate(socket: Socket, reader: FrameReader, options: Han
         `${peer} to prove that it knows the cookie, got a wrong digest: is it the node it says?`,
       )
     }
-    return introduced
+    return { replaced: status === 'alive' }
   } catch (error) {
     signal?.throwIfAborted()
     throw error

@@ -76,13 +76,19 @@ export function createHome({ self, dial: dialOptions, log, clock, onUp }: HomeOp
       const tickTime = await call(opened, 'net_kernel', 'get_net_ticktime', [])
       // While it is being changed it comes as a pair with the time to be.
       const seconds = isTuple(tickTime, 2) ? tickTime.elements[1] : tickTime
-      if (typeof seconds === 'number') opened.setTickTime(seconds * 1_000)
+      if (typeof seconds === 'number' && seconds > 0) opened.setTickTime(seconds * 1_000)
       await watch(opened)
     } catch (error) {
       opened.close()
       throw error
     }
-    log.debug({ node: self, as: opened.self.name }, 'connected to the own node')
+    if (opened.replaced) {
+      // Two agents under one name would take the connection from each other for ever.
+      log.warn(
+        { node: self, as: opened.self.name },
+        'took over from an agent of the same name: does another one run beside this node?',
+      )
+    }
     return (current = opened)
   }
 

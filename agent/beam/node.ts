@@ -82,7 +82,7 @@ export async function dial(peer: NodeName, options: DialOptions): Promise<Connec
   }
   const reader = createFrameReader(socket)
   try {
-    await initiate(socket, reader, {
+    const { replaced } = await initiate(socket, reader, {
       self: { flags: HIDDEN_FLAGS, creation: self.creation, name: self.name },
       peer,
       cookie,
@@ -90,11 +90,11 @@ export async function dial(peer: NodeName, options: DialOptions): Promise<Connec
       stepTimeoutMs,
       ...(signal && { signal }),
     })
+    return runConnection(socket, reader, { ...options, peer, replaced })
   } catch (error) {
     socket.destroy()
     throw error
   }
-  return runConnection(socket, reader, { ...options, peer })
 }
 
 async function startTls(socket: Socket, host: string, files: TlsFiles): Promise<Socket> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
@@ -184,6 +185,30 @@ suite('A connection at rest', { skip: missingPrograms('erl'), concurrency: true,
     node.signal('SIGSTOP')
     await once(connection.closed, 'abort')
     assert.equal((connection.closed.reason as { code: string }).code, 'peer_silent')
+    await node.kill()
+  })
+
+  test('learns that the node has dropped it, when nothing of ours arrives any more', async (t) => {
+    const node = await startQuick('deaf@127.0.0.2')
+    const [registered] = await registeredNames({ host: '127.0.0.2', port: epmd.port }).then((names) =>
+      names.filter(({ name }) => name === 'deaf'),
+    )
+    let muted = false
+    const proxy = createServer((near) => {
+      const far = connect(registered?.port ?? 0, '127.0.0.2')
+      near.on('data', (chunk) => muted || far.write(chunk))
+      far.on('data', (chunk) => near.write(chunk))
+      far.on('close', () => near.destroy())
+      near.on('close', () => far.destroy())
+      for (const socket of [near, far]) socket.on('error', () => {})
+    }).listen(0, '127.0.0.2')
+    await once(proxy, 'listening')
+    t.after(() => proxy.close())
+    const { port } = proxy.address() as AddressInfo
+    const connection = await dial(node.node, { self, cookie, port })
+    muted = true
+    await once(connection.closed, 'abort')
+    assert.equal((connection.closed.reason as { code: string }).code, 'connection_lost')
     await node.kill()
   })
 
