@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander'
 import { RollcallError } from '../core/error.ts'
+import { printLines } from './commands/print.ts'
 
 // What the caller can mend by another command line or another config; everything else is 1.
 const WRONG_USE = new Set(['config', 'usage', 'auth_not_configured'])
@@ -96,7 +97,7 @@ function explain(error: unknown, { debug = false }: { debug?: boolean }): number
   // Commander has printed its own.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   if (error instanceof RollcallError) {
-    process.stderr.write(`${error.message}\n`)
+    printLines([error.message], process.stderr)
     return WRONG_USE.has(error.code) ? 2 : 1
   }
   const { message, stack } = error instanceof Error ? error : new Error(String(error))

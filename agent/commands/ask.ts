@@ -13,10 +13,7 @@ interface AskOptions {
 }
 
 /** Asks each source of a topology once, all at a time; one observation each, in their order. */
-export async function ask(
-  { sources, intervalMs }: Pick<TopologyConfig, 'sources' | 'intervalMs'>,
-  options: AskOptions,
-): Promise<Observation[]> {
+export async function ask({ sources, intervalMs }: TopologyConfig, options: AskOptions): Promise<Observation[]> {
   const opened = await Promise.all(sources.map((source) => openSource(source, { ...options, intervalMs })))
   const { signal } = new AbortController()
   return await Promise.all(opened.map((source) => source.look(signal)))

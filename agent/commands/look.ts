@@ -4,6 +4,7 @@ import type { Member, Observation } from '../../core/member.ts'
 import { findSelf } from '../config.ts'
 import { ask } from './ask.ts'
 import { type CommonOptions, chooseTopology, open } from './open.ts'
+import { printJson, printLines } from './print.ts'
 
 /** Asks each source of a topology once and prints the observations; 1 when one of them failed. */
 export async function look(given: CommonOptions & { for: string }, topology?: string): Promise<number> {
@@ -15,22 +16,13 @@ export async function look(given: CommonOptions & { for: string }, topology?: st
   const { config, log } = await open(given)
   const [name, asked] = chooseTopology(config, topology)
   const observations = await ask(asked, { topology: name, self: findSelf(config, process.env), log, listenMs })
-  const document = { topology: name, observations }
-  process.stdout.write(given.json ? `${JSON.stringify(document, undefined, 2)}\n` : describeObservations(document))
+  if (given.json) printJson({ topology: name, observations })
+  else printLines(observations.length === 0 ? [`${name} has no sources`] : observations.flatMap(describeObservation))
   return observations.some(({ outcome }) => outcome === 'failed') ? 1 : 0
 }
 
-function describeObservations({
-  topology,
-  observations,
-}: {
-  topology: string
-  observations: readonly Observation[]
-}): string {
-  if (observations.length === 0) return `${topology} has no sources\n`
-  return observations
-    .map((observation) => `${describeOutcome(observation)}\n${listMembers(observation.members)}`)
-    .join('')
+function describeObservation(observation: Observation): string[] {
+  return [describeOutcome(observation), ...(observation.members ?? []).map(describeMember)]
 }
 
 /** One line: `dns  complete, 3 members`. */
@@ -42,11 +34,7 @@ export function describeOutcome(observation: Observation): string {
   return observation.outcome === 'partial' ? `${head}, ${members}: ${observation.reason}` : `${head}, ${members}`
 }
 
-function listMembers(members: readonly Member[] = []): string {
-  return members
-    .map(({ node, status, address }) => {
-      const at = address === undefined ? '' : `  at ${address.host} port ${address.port}`
-      return `  ${node}${at}${status === 'leaving' ? '  leaving' : ''}\n`
-    })
-    .join('')
+function describeMember({ node, status, address }: Member): string {
+  const at = address === undefined ? '' : `  at ${address.host} port ${address.port}`
+  return `  ${node}${at}${status === 'leaving' ? '  leaving' : ''}`
 }

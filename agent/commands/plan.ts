@@ -5,6 +5,7 @@ import { readState, writeState } from '../state-file.ts'
 import { ask } from './ask.ts'
 import { describeOutcome } from './look.ts'
 import { type CommonOptions, chooseTopology, openAsNode } from './open.ts'
+import { printJson, printLines } from './print.ts'
 
 interface PlanOptions extends CommonOptions {
   connected?: string
@@ -44,19 +45,16 @@ export async function plan(given: PlanOptions, topology?: string): Promise<numbe
     throw new RollcallError('usage', `[plan] ${expected}, got --state and ${topology}`)
   }
   const before = given.state === undefined ? undefined : await readState(given.state, log)
-  const looked = asked.map(async ([name, { sources, intervalMs, policy }]): Promise<[string, PlanTopology]> => {
-    const observations = await ask(
-      { sources, intervalMs },
-      { topology: name, self: config.node, log, listenMs: LISTEN_MS },
-    )
-    return [name, { sources: sources.map(({ id }) => id), intervalMs, policy, observations }]
+  const looked = asked.map(async ([name, each]): Promise<[string, PlanTopology]> => {
+    const observations = await ask(each, { topology: name, self: config.node, log, listenMs: LISTEN_MS })
+    return [name, { ...each, sources: each.sources.map(({ id }) => id), observations }]
   })
   const topologies = Object.fromEntries(await Promise.all(looked))
   const now = Date.now()
   const decided = decide(before, { self: config.node, now, links, topologies })
   if (given.state !== undefined) await writeState(given.state, decided.state)
-  if (given.json) process.stdout.write(`${JSON.stringify(decided, undefined, 2)}\n`)
-  else process.stdout.write(describePlan(decided, { self: config.node, now, links: given.connected, topologies }))
+  if (given.json) printJson(decided)
+  else printLines(describePlan(decided, { self: config.node, now, links: given.connected, topologies }))
   const observations = Object.values(topologies).flatMap((each) => each.observations)
   return observations.some(({ outcome }) => outcome === 'failed') ? 1 : 0
 }
@@ -76,7 +74,7 @@ interface Described {
   topologies: Record<string, PlanTopology>
 }
 
-function describePlan(plan: Plan, { self, now, links, topologies: asked }: Described): string {
+function describePlan(plan: Plan, { self, now, links, topologies: asked }: Described): string[] {
   const assumed = links === undefined ? 'no links, for --connected names none' : `links to ${links}`
   const topologies = Object.entries(plan.topologies).flatMap(([topology, { formed }]) => [
     `${topology}  ${formed ? 'formed' : 'not formed'}`,
@@ -91,13 +89,7 @@ function describePlan(plan: Plan, { self, now, links, topologies: asked }: Descr
   const events = plan.events
     .filter(({ type }) => type !== 'member_listed')
     .map(({ message }) => `note        ${message}`)
-  const lines = [
-    `${self}, assuming ${assumed}`,
-    ...topologies,
-    ...(steps.length === 0 ? ['nothing to do'] : steps),
-    ...events,
-  ]
-  return `${lines.join('\n')}\n`
+  return [`${self}, assuming ${assumed}`, ...topologies, ...(steps.length === 0 ? ['nothing to do'] : steps), ...events]
 }
 
 function describeUntil(until: number | undefined, now: number): string {

@@ -1,7 +1,8 @@
 import { configJsonSchema } from '../config.ts'
+import { printJson } from './print.ts'
 
 /** Prints the JSON Schema of the config. */
 export async function schema(): Promise<number> {
-  process.stdout.write(`${JSON.stringify(configJsonSchema(), undefined, 2)}\n`)
+  printJson(configJsonSchema())
   return 0
 }

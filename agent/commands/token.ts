@@ -1,10 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { printJson } from './print.ts'
 
 /** Prints a new token of 32 random bytes with its hash, and the config lines they go into. Neither is kept. */
 export async function token({ json = false }: { json?: boolean }): Promise<number> {
   const made = randomBytes(32).toString('base64url')
   const sha256 = createHash('sha256').update(made).digest('hex')
-  process.stdout.write(json ? `${JSON.stringify({ token: made, sha256 })}\n` : explain(made, sha256))
+  if (json) printJson({ token: made, sha256 })
+  else process.stdout.write(explain(made, sha256))
   return 0
 }
 
