@@ -18,7 +18,7 @@ const nameSchema = z
   .check(z.refine(isDnsName, { error: 'expected a DNS name in ASCII, labels of at most 63 bytes, 253 in all' }))
 
 export const dnsOptionsSchema = z.strictObject({
-  name: z.optional(z.string()),
+  name: z.optional(z.string().check(z.minLength(1))),
   /**
    * One name or several. Without `server` a name without a final dot goes through the search list of resolv.conf;
    * with it every name is taken as it is. /etc/hosts is not read.

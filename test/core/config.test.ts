@@ -220,6 +220,7 @@ describe('a mistake in a config is one sentence that names the file, the path, w
       sources({ static: { nodes: [{ node: 'app' }] } }),
       `${SOURCE}.static.nodes[0].node: ${nodeName}, got "app"`,
     ],
+    ['an empty name', sources({ dns: { query: 'x', name: '' } }), `${SOURCE}.dns.name: expected some text, got ""`],
     [
       'an endless key',
       sources({ static: { nodes: [{ node: 'a@h', meta: { ['k'.repeat(256)]: 'v' } }] } }),
