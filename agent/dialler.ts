@@ -104,7 +104,7 @@ export function createDialler(options: DiallerOptions): Dialler {
     cuts.delete(node)
     if (signal.aborted) return
     const disputed = error?.code === 'disputed'
-    const retryAt = clock.now() + (disputed ? DISPUTE_RETRY_MS : CUT_RETRY_MS)
+    const retryAt = clock.now() + (error?.retryAfterMs ?? (disputed ? DISPUTE_RETRY_MS : CUT_RETRY_MS))
     answers.set(node, { reason, retryAt, ...(error && { code: error.code }) })
     if (error !== undefined && (error.code !== before?.code || reason !== before.reason)) {
       emit({ type: disputed ? 'disconnect_disputed' : 'disconnect_failed', node, ...error })

@@ -4,10 +4,13 @@ import type { Log } from '../functions/resolvers/source.ts'
 
 const STDERR = 2
 
-/** A log on stderr: JSON lines, or one line for a person where stderr is a terminal. */
-export function createLog(level: Config['log']['level']): Log {
+/** A log on stderr: JSON lines, or a line for a person where it is a terminal. */
+export function createLog(
+  level: Config['log']['level'],
+  terminal: { isTTY?: boolean; write(text: string): unknown } = process.stderr,
+): Log {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime }
-  if (process.stderr.isTTY) return pino(options, { write: (line) => void process.stderr.write(humanLine(line)) })
+  if (terminal.isTTY) return pino(options, { write: (line) => void terminal.write(humanLine(line)) })
   // Synchronous, so that the last line before an end is not lost.
   const destination = pino.destination({ fd: STDERR, sync: true })
   // Nobody reads any more, so nobody can be told.

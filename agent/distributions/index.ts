@@ -17,7 +17,7 @@ export async function openDistribution(
   }
   if ('beam' in distribution) {
     const { createBeamDistribution } = await import('./beam.ts')
-    return await createBeamDistribution(distribution.beam, { self, log })
+    return createBeamDistribution(distribution.beam, { self, log })
   }
   const { createExecDistribution } = await import('./exec.ts')
   return createExecDistribution(distribution.exec, { self })

@@ -88,8 +88,9 @@ async function ask(options: FunctionOptions, last: Answer | undefined, context: 
       const message = `[function] expected an answer of ${target} within ${timeout} ms, got none`
       throw new RollcallError('timeout', message, { cause })
     }
-    const { code = cause } = ((cause as Error).cause ?? {}) as { code?: unknown }
-    const message = `[function] expected an answer of ${target}, got ${String(code)}: check url, and that it can be reached from here`
+    // What fetch says itself is that it failed.
+    const { code, message: reason } = ((cause as Error).cause ?? cause) as { code?: string; message: string }
+    const message = `[function] expected an answer of ${target}, got ${code ?? reason}: check url, and that it can be reached from here`
     throw new RollcallError('unreachable', message, { cause })
   }
 }

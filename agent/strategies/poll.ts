@@ -50,7 +50,9 @@ export function requireObservation(given: unknown, source: string): Observation 
   const { code, message } = (error ?? {}) as Record<string, unknown>
   const isFailure = outcome === 'failed' && typeof code === 'string' && typeof message === 'string'
   const isList = Array.isArray(members)
-  const isSound = isFailure ? isList || members === undefined : isList && (outcome === 'complete' || outcome === 'partial')
+  const isSound = isFailure
+    ? isList || members === undefined
+    : isList && (outcome === 'complete' || outcome === 'partial')
   if (isSound && Number.isFinite(at)) return given as Observation
   const got = `at ${String(at)}, outcome ${String(outcome)}`
   throw new RollcallError('bad_observation', `[${source}] expected an observation with its members, got ${got}`)

@@ -13,7 +13,7 @@ export interface ManualClock extends Clock {
 const TURNS = 12
 
 /** Makes a clock that begins at an arbitrary, fixed instant; `random` gives what it is told. */
-export function createManualClock({ random = () => 1 } = {}): ManualClock {
+export function createManualClock({ random = (): number => 1 } = {}): ManualClock {
   let now = 1_700_000_000_000
   const sleeps = new Set<{ at: number; end: () => void }>()
 
@@ -43,7 +43,7 @@ export function createManualClock({ random = () => 1 } = {}): ManualClock {
         const next = Math.min(...[...sleeps].map(({ at }) => at))
         if (next > until) break
         now = Math.max(now, next)
-        for (const sleep of [...sleeps]) if (sleep.at <= now) sleep.end()
+        for (const sleep of sleeps) if (sleep.at <= now) sleep.end()
         await settle()
       }
       now = until
