@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, it } from 'node:test'
+import fc from 'fast-check'
 import { RollcallError } from '../../core/error.ts'
 import { membersDocumentSchema, planDocumentSchema, problemSchema, topologiesDocumentSchema } from '../../core/wire.ts'
 import { type AppOptions, createApp } from '../../functions/app.ts'
@@ -255,6 +256,45 @@ describe('a plan', () => {
       assert.deepEqual(planDocumentSchema.parse(await response.json()).disconnect, [], number)
     }
   })
+})
+
+describe('a plan request that was tampered with', () => {
+  const anything = fc.oneof(
+    fc.jsonValue(),
+    fc.constantFrom(-1, 0, 1e308, '__proto__', 'constructor', 'a@h', [], {}, [['a@h']]),
+  )
+
+  it('is answered or refused, whatever stands in one place of it', async () => {
+    const { post, clock, scripted } = setUp()
+    const body = { self: 'a@h', connected: ['c@h'] }
+    const first = planDocumentSchema.parse(await (await post(PLAN, JSON.stringify(body))).json())
+    scripted.say(complete('a@h', 'b@h', { node: 'd@h', status: 'leaving', id: '1' }))
+    clock.pass(5_000)
+    const { state } = planDocumentSchema.parse(
+      await (await post(PLAN, JSON.stringify({ ...body, state: first.state }))).json(),
+    )
+    const places = placesIn({ ...body, state })
+    assert.ok(places.length > 30, 'a state with something in it')
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...places), anything, async (place, value) => {
+        const response = await post(PLAN, JSON.stringify(replaced({ ...body, state }, place, value)))
+        assert.ok([200, 400].includes(response.status), `${response.status} ${await response.text()}`)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  function placesIn(value: unknown): string[][] {
+    if (typeof value !== 'object' || value === null) return []
+    return Object.entries(value).flatMap(([key, part]) => [[key], ...placesIn(part).map((place) => [key, ...place])])
+  }
+
+  function replaced(value: unknown, [key, ...rest]: string[], replacement: unknown): unknown {
+    if (key === undefined) return replacement
+    const copy = structuredClone(value) as Record<string, unknown>
+    copy[key] = replaced(copy[key], rest, replacement)
+    return copy
+  }
 })
 
 describe('who may call', () => {
