@@ -347,7 +347,11 @@ suite('A sidecar', { skip: missingPrograms('erl'), timeout: 120_000 }, () => {
     const distribution = sidecar(t, elixir)
     await distribution.connect(b.node, { signal })
     assert.equal(await elixir.evaluate('Node.list()'), `[:"${b.node}"]`)
+    const changes = distribution.changes?.(signal)[Symbol.asyncIterator]()
+    assert.deepEqual((await changes?.next())?.value, { node: b.node, up: true })
     await distribution.disconnect(b.node, absent)
+    assert.deepEqual((await changes?.next())?.value, { node: b.node, up: false })
+    await changes?.return?.()
     assert.deepEqual(await distribution.list(), [])
   })
 
@@ -381,7 +385,7 @@ suite('A sidecar', { skip: missingPrograms('erl'), timeout: 120_000 }, () => {
     await distribution.connect(b.node, { signal })
     assert.deepEqual(await distribution.list(), [b.node])
     await distribution.disconnect(b.node, absent)
-    assert.deepEqual(await distribution.list(), [])
+    await Promise.all([linked(a, []), linked(b, [])])
   })
 
   suite('says why a dial failed', () => {
@@ -438,6 +442,7 @@ suite('A sidecar', { skip: missingPrograms('erl'), timeout: 120_000 }, () => {
       await a.evaluate(`erlang:set_cookie('${b.node}', ${cookie})`)
       await distribution.connect(b.node, { signal })
       await distribution.disconnect(b.node, absent)
+      await linked(a, [])
       await b.evaluate("net_kernel:allow(['friend@127.0.0.9'])")
       await assert.rejects(distribution.connect(b.node, { signal }), { code: 'handshake_refused' })
     })

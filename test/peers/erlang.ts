@@ -50,8 +50,18 @@ export async function startEpmd(options: { port?: number; address?: string } = {
   const address = options.address === undefined ? [] : ['-address', options.address]
   // With two -d it says when it has bound its sockets; one -d speaks too early.
   const child = spawn('epmd', ['-d', '-d', '-port', String(port), ...address], { stdio: ['ignore', 'ignore', 'pipe'] })
+  // A BEAM node ends with our end of its stdin; epmd has none to watch.
+  const killWithUs = () => child.kill('SIGKILL')
+  process.once('exit', killWithUs)
   await lineOf(child, child.stderr, /entering the main select/)
-  return { port, pid: child.pid ?? 0, stop: () => end(child) }
+  return {
+    port,
+    pid: child.pid ?? 0,
+    async stop() {
+      process.off('exit', killWithUs)
+      await end(child)
+    },
+  }
 }
 
 const ERLANG_LOOP = `
