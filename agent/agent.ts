@@ -105,7 +105,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
     planError = undefined
     state = current.state
     for (const event of current.events) events.emit(event)
-    dialler.carryOut(current)
+    dialler.carryOut(current, mesh.links())
     mesh.keep(current.leave)
     writer?.offer(state)
     return Math.min(current.recheckAt, dialler.retryAt())

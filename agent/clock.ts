@@ -51,7 +51,9 @@ export async function withDeadline<T>(
       if (!own.signal.aborted) own.abort(new RollcallError('timeout', `${expected} within ${ms} ms, got none`))
       throw own.signal.reason
     })
-    return await Promise.race([overdue, work(own.signal)])
+    // Begun in a promise: were `work` to throw outside of one, nobody would handle the end of `overdue`.
+    const done = (async () => await work(own.signal))()
+    return await Promise.race([overdue, done])
   } finally {
     signal.removeEventListener('abort', abort)
     own.abort()

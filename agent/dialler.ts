@@ -19,7 +19,7 @@ export interface DiallerOptions {
 /** Carries out plans: dials and cuts in parallel, each with its own deadline, and remembers what came of them. */
 export interface Dialler {
   /** Starts what the plan orders and forgets what it does not speak of any more. */
-  carryOut(plan: Plan): void
+  carryOut(plan: Plan, links: ReadonlySet<NodeName>): void
   /** Ends the dials under way: nobody is to be linked any more. */
   recall(): void
   /** How the dials ended since the last call. */
@@ -125,10 +125,10 @@ export function createDialler(options: DiallerOptions): Dialler {
   return {
     recall,
 
-    carryOut(plan) {
+    carryOut(plan, links) {
       if (plan.leave) recall()
-      const unlinked = new Set([...plan.connect, ...plan.hold].map(({ node }) => node))
-      for (const node of failures.keys()) if (!unlinked.has(node)) failures.delete(node)
+      const known = new Set([...plan.connect, ...plan.hold].map(({ node }) => node))
+      for (const node of failures.keys()) if (links.has(node) || !known.has(node)) failures.delete(node)
       const unwanted = new Set(plan.disconnect.map(({ node }) => node))
       for (const node of answers.keys()) if (!unwanted.has(node)) answers.delete(node)
       for (const order of plan.connect) void dial(order)

@@ -58,7 +58,14 @@ async function readToEnd<T>(
   } finally {
     own.abort()
     signal.removeEventListener('abort', abort)
-    // It is given up; one that hangs answers never, and what it throws now is about its end only.
-    void Promise.resolve(iterator?.return?.()).catch(() => undefined)
+    void giveUp(iterator)
+  }
+}
+
+async function giveUp(iterator: AsyncIterator<unknown> | undefined): Promise<void> {
+  try {
+    await iterator?.return?.()
+  } catch {
+    // What it throws now is about its end only, and that is known. One that hangs answers never.
   }
 }

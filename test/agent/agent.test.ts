@@ -342,7 +342,7 @@ test('a mesh that answers something else than a list is unreachable, not empty',
 
 test('a disputed cut is held, told once, and asked for again each minute', async (t) => {
   let nodes = [SELF, B, C, D]
-  const { agent, clock, mesh, seen } = setUp(
+  const { agent, clock, mesh, seen, inputs } = setUp(
     t,
     { s: listing(() => nodes) },
     {
@@ -364,8 +364,11 @@ test('a disputed cut is held, told once, and asked for again each minute', async
     agent.plan()?.hold.map(({ node, reason }) => [node, reason]),
     [[B, 'disputed']],
   )
+  const plans = inputs.length
   await clock.advance(180_000)
   assert.equal(count(mesh.calls, `disconnect ${B} absent`), 4)
+  // One each for 36 answers, 36 intervals, 3 refusals and 3 retries: what is held does not keep the loop turning.
+  assert.ok(inputs.length - plans <= 78, `${inputs.length - plans} plans`)
   assert.equal(count(seen, `disconnect_disputed ${B}`), 1)
   nodes = [SELF, B, C, D]
   await clock.advance(2 * INTERVAL)
@@ -646,4 +649,92 @@ test('a reader of events that stops reading costs a bounded number of them, and 
   for await (const { type } of events) heard.push(type)
   assert.equal(heard[0], 'events_dropped')
   assert.ok(heard.length <= 1_000)
+})
+
+test('what throws at once instead of rejecting is a failure like any other', async (t) => {
+  const thrower = () => {
+    throw new TypeError('broken')
+  }
+  const iterator = { [Symbol.asyncIterator]: () => ({ next: thrower, return: thrower }) }
+  const sources = { looks: looking(thrower), watches: { options: z.unknown(), watch: () => iterator } }
+  const { agent, clock, seen } = setUp(
+    t,
+    { ...sources, s: listing(() => [SELF, B]) },
+    {
+      mesh: { connect: thrower, changes: () => iterator, leave: thrower },
+    },
+  )
+  await agent.start()
+  await clock.advance(60_000)
+  assert.equal(count(seen, `dial_failed ${B}`), 1)
+  assert.equal(count(seen, 'source_failed'), 2)
+  await assert.rejects(agent.leave(), { message: 'broken' })
+})
+
+test('a mesh whose list throws at once is unreachable', async (t) => {
+  const { agent, clock, seen } = setUp(
+    t,
+    { s: listing(() => [SELF, B]) },
+    {
+      mesh: {
+        list() {
+          throw new TypeError('broken')
+        },
+      },
+    },
+  )
+  await agent.start()
+  await clock.advance(60_000)
+  assert.deepEqual(seen, ['distribution_unreachable'])
+})
+
+test('each topology hears its own sources, though they share a name', async (t) => {
+  const { config, loadSource } = configOf({ s: listing(() => []) })
+  const { web } = config.topologies
+  assert.ok(web)
+  const [clock, mesh] = [createManualClock(), createFakeMesh(SELF)]
+  const lists = [listing(() => [SELF, B]), listing(() => [SELF, C])]
+  const agent = createAgent(
+    { ...config, topologies: { web, jobs: web } },
+    {
+      log: createFakeLog(),
+      clock,
+      distribution: mesh,
+      loadSource: async (source) => lists.shift() ?? loadSource(source),
+    },
+  )
+  t.after(() => agent.stop())
+  await agent.start()
+  await clock.advance(100)
+  assert.deepEqual([...mesh.links].sort(), [B, C])
+  const topologies = agent.plan()?.state.topologies
+  assert.deepEqual(topologies?.web?.sources.s?.listed, [SELF, B])
+  assert.deepEqual(topologies?.jobs?.sources.s?.listed, [SELF, C])
+})
+
+test('a failed dial of a node that has a link by now is no error of a round', async (t) => {
+  let nodes = [SELF, B, C, D]
+  const { agent, clock, mesh } = setUp(
+    t,
+    { s: listing(() => nodes) },
+    {
+      mesh: {
+        async connect(node) {
+          if (node === B) throw new RollcallError('refused', '[test] expected a link, got refused')
+        },
+      },
+    },
+  )
+  await agent.start()
+  await clock.advance(100)
+  mesh.links.add(B)
+  nodes = [SELF, C, D]
+  await clock.advance(2 * INTERVAL)
+  const round = agent.discover()
+  await clock.advance(100)
+  assert.deepEqual((await round).errors, [])
+  assert.deepEqual(
+    agent.plan()?.hold.map(({ node }) => node),
+    [B],
+  )
 })
