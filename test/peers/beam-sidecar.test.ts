@@ -227,9 +227,11 @@ suite('A sidecar', { skip: missingPrograms('erl'), timeout: 120_000 }, () => {
     for (const waitMs of [60_000, 120_000, 240_000]) {
       await distribution.disconnect(b.node, absent)
       await comes(false)
+      await whole([a, c])
       now += 30_000
       await c.evaluate(`net_kernel:connect_node('${b.node}')`)
       await comes(true)
+      await whole([a, b, c])
       assert.deepEqual(warnings.pop(), { node: b.node, waitMs })
       now += waitMs - 30_001
       await assert.rejects(distribution.disconnect(b.node, absent), { code: 'eviction_undone', retryAfterMs: 1 })
