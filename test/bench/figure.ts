@@ -1,6 +1,3 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
-
 /** One line of the table: what was measured, the floor measured beside it, and what was aimed at. */
 export interface Figure {
   readonly name: string
@@ -32,9 +29,8 @@ export function median(values: readonly number[]): number {
   return sorted[sorted.length >> 1] ?? Number.NaN
 }
 
-/** How long the work took, in ms. Garbage of before is collected first, so that it is charged to nobody. */
+/** How long the work took, in ms. No garbage is collected before: a forced collection throws away what the compiler learnt. */
 export async function elapsedMs(work: () => unknown): Promise<number> {
-  collectGarbage()
   const start = process.hrtime.bigint()
   await work()
   return Number(process.hrtime.bigint() - start) / 1e6
@@ -65,6 +61,3 @@ export async function compareMs(
 export function formatMs(ms: number): string {
   return ms < 0.1 ? `${(ms * 1000).toPrecision(3)} us` : `${ms.toPrecision(3)} ms`
 }
-
-setFlagsFromString('--expose-gc')
-const collectGarbage: () => void = runInNewContext('gc')

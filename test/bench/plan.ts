@@ -49,8 +49,8 @@ function stateFigure(name: string, state: State | undefined, size: number): Figu
 async function planFigure(name: string, size: number, share: number): Promise<Figure> {
   // Small ones in batches, so that each timed run is far longer than the clock's grain.
   const batch = Math.ceil(10_000 / size)
-  const rounds = 15
-  const warmup = 15
+  const rounds = 21
+  const warmup = size > 10_000 ? 15 : 60
   const subjects: number[] = []
   const floors: number[] = []
   let state: State | undefined
