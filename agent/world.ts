@@ -47,8 +47,12 @@ export interface WorldOptions {
 export async function openWorld(config: Config, seams: AgentSeams, options: WorldOptions): Promise<World> {
   const { clock = systemClock, loadSource: load } = seams
   const { signal, log, events, wake } = options
-  const self = config.node ?? seams.distribution?.self
-  if (self === undefined) throw new RollcallError('config', '[config] node: expected the name of this node, got none')
+  const self = config.node ?? seams.distribution?.self ?? (await import('./config.ts')).findSelf(config, process.env)
+  if (self === undefined) {
+    const message =
+      '[config] node: expected the name of this node here, in ROLLCALL_NODE or in RELEASE_NODE, got nothing'
+    throw new RollcallError('config', message)
+  }
   const { emit } = events
   const topologies = Object.entries(config.topologies)
   const opening = topologies.flatMap(([topology, { sources, intervalMs }]) =>

@@ -78,7 +78,8 @@ export async function* poll(look: Look, { intervalMs, signal, clock }: PollOptio
     const startedAt = clock.now()
     const observation = await look(signal)
     if (signal.aborted) return
-    failures = observation.outcome === 'failed' ? failures + 1 : 0
+    // A failure with members was told by somebody who is well (a function whose own source fails): he is asked as ever.
+    failures = observation.outcome === 'failed' && observation.members === undefined ? failures + 1 : 0
     const waitMs = waitAfter(observation, { failures, intervalMs, clock })
     yield observation
     // A clock that was set back must not make the wait longer, nor a slow look make it vanish.
@@ -91,7 +92,7 @@ function waitAfter(
   observation: Observation,
   { failures, intervalMs, clock }: { failures: number; intervalMs: number; clock: Clock },
 ): number {
-  if (observation.outcome !== 'failed') return jitter(intervalMs, clock)
+  if (observation.outcome !== 'failed' || failures === 0) return jitter(intervalMs, clock)
   const wanted = Math.max(intervalMs * 2 ** Math.min(failures - 1, 30), observation.error.retryAfterMs ?? 0)
   return jitter(Math.min(wanted, Math.max(intervalMs, MAX_WAIT_MS)), clock)
 }

@@ -738,3 +738,26 @@ test('a failed dial of a node that has a link by now is no error of a round', as
     [B],
   )
 })
+
+test('a node without a name in the config has it from the environment, and without any it is an error', async (t) => {
+  const { config, loadSource } = configOf({ s: listing(() => []) })
+  const exec = { connect: ['true'], disconnect: ['true'], list: ['true'] }
+  const nameless = { ...config, node: undefined, distribution: { exec } }
+  const { ROLLCALL_NODE, RELEASE_NODE } = process.env
+  t.after(() => {
+    delete process.env.RELEASE_NODE
+    Object.assign(process.env, ROLLCALL_NODE && { ROLLCALL_NODE }, RELEASE_NODE && { RELEASE_NODE })
+  })
+  delete process.env.ROLLCALL_NODE
+  delete process.env.RELEASE_NODE
+  await assert.rejects(createAgent(nameless, { log: createFakeLog() }).start(), {
+    code: 'config',
+    message: /RELEASE_NODE/,
+  })
+
+  process.env.RELEASE_NODE = D
+  const agent = createAgent(nameless, { log: createFakeLog(), loadSource })
+  t.after(() => agent.stop())
+  await agent.discover()
+  assert.equal(agent.plan()?.state.self, D)
+})

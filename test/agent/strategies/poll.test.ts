@@ -82,6 +82,15 @@ test('the waits of a failing source double up to 30 s, and begin anew once it an
   assert.deepEqual(looks.slice(6), [125_000, 130_000, 135_000])
 })
 
+test('a stale answer is no failure of who told it: it is asked at its interval', async (t) => {
+  const { clock, looks } = follow(
+    t,
+    (at) => async (signal) => ({ ...(await fails()(at)(signal)), members: [] }) as Observation,
+  )
+  await clock.advance(20_000)
+  assert.deepEqual(looks, [0, 5_000, 10_000, 15_000, 20_000])
+})
+
 test('a failing source with an interval above 30 s is asked at its interval', async (t) => {
   const { clock, looks } = follow(t, fails(), { intervalMs: 120_000 })
   await clock.advance(360_000)
