@@ -224,6 +224,7 @@ suite('A sidecar', { skip: missingPrograms('erl'), timeout: 120_000 }, () => {
       }
     }
     await mesh([a, b, c])
+    await comes(true)
     for (const waitMs of [60_000, 120_000, 240_000]) {
       await distribution.disconnect(b.node, absent)
       await comes(false)
