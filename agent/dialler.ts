@@ -71,7 +71,7 @@ export function createDialler(options: DiallerOptions): Dialler {
   }
 
   async function dial({ node, address }: Plan['connect'][number]): Promise<void> {
-    // One that ignores its signal ends late; two at once would only be in each other's way.
+    // The plan may give a dial up a moment before its deadline does; two at once would be in each other's way.
     if (dials.has(node)) return
     dials.add(node)
     const { signal: sweep } = dialling

@@ -83,10 +83,7 @@ test('the waits of a failing source double up to 30 s, and begin anew once it an
 })
 
 test('a stale answer is no failure of who told it: it is asked at its interval', async (t) => {
-  const { clock, looks } = follow(
-    t,
-    (at) => async (signal) => ({ ...(await fails()(at)(signal)), members: [] }) as Observation,
-  )
+  const { clock, looks } = follow(t, (at) => async (signal) => ({ ...(await fails()(at)(signal)), members: [] }))
   await clock.advance(20_000)
   assert.deepEqual(looks, [0, 5_000, 10_000, 15_000, 20_000])
 })
