@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { RollcallError } from '../core/error.ts'
 import { parseState, type State } from '../core/state.ts'
@@ -20,7 +19,8 @@ export async function readState(file: string, log: Log): Promise<State | undefin
 
 /** Replaces the file at once or not at all, whatever happens meanwhile. Mode 0600. Throws `state_not_written`. */
 export async function writeState(file: string, state: State): Promise<void> {
-  const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`
+  // The global one: importing node:crypto would cost 3 MB in each agent, whether it keeps a state or not.
+  const temporary = `${file}.${crypto.randomUUID()}.tmp`
   try {
     await writeNew(temporary, `${JSON.stringify(state)}\n`)
     await rename(temporary, file)
