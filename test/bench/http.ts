@@ -24,8 +24,8 @@ export async function httpFigures({ root, folder }: { root: string; folder: stri
     const floor = await lineOf(bare, /http:\/\/127\.0\.0\.1:\d+/)
     const etag = (await fetch(members)).headers.get('etag') ?? ''
     return [
-      await httpFigure('GET members, 100 of them', members, `${floor}/200`, { expected: 200 }),
-      await httpFigure('GET members, 304', members, `${floor}/304`, {
+      await httpFigure('GET members, 100 of them (log: warn)', members, `${floor}/200`, { expected: 200 }),
+      await httpFigure('GET members, 304 (log: warn)', members, `${floor}/304`, {
         expected: 304,
         headers: { 'if-none-match': etag },
       }),
