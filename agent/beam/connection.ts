@@ -5,16 +5,12 @@ import { atom, decodeFrom, encode, isAtom, isKind, isTuple, type Pid, type Ref, 
 import type { LocalNode } from './node.ts'
 import { causeOf, type FrameReader } from './socket.ts'
 
-/** What can reach a mailbox. */
+/**
+ * What can reach a mailbox: a message; the answer to a SPAWN_REQUEST (a pid, or an atom that says why not); the reason why a
+ * monitored (`down`) or linked (`exit`) process ended; and last the end of the connection.
+ */
 export type Signal =
-  | { readonly type: 'message'; readonly message: Term }
-  /** The answer to a SPAWN_REQUEST: a pid, or an atom that says why not. */
-  | { readonly type: 'spawned'; readonly result: Term }
-  /** A monitored process ended. */
-  | { readonly type: 'down'; readonly reason: Term }
-  /** A linked process ended. */
-  | { readonly type: 'exit'; readonly reason: Term }
-  /** The connection ended; nothing follows. */
+  | { readonly type: 'message' | 'spawned' | 'down' | 'exit'; readonly term: Term }
   | { readonly type: 'closed'; readonly error: RollcallError }
 
 /** The nearest thing to a process that rollcall needs: a pid, and who takes what is sent to it. */
@@ -58,29 +54,37 @@ const MAX_UNSENT_BYTES = 64 * 1024 * 1024
 // Control messages: https://www.erlang.org/doc/apps/erts/erl_dist_protocol.html#protocol-between-connected-nodes
 const LINK = 1
 const SEND = 2
-const EXIT = 3
 const REG_SEND = 6
-const EXIT2 = 8
-const SEND_TT = 12
-const EXIT_TT = 13
 const REG_SEND_TT = 16
-const EXIT2_TT = 18
 const MONITOR_P = 19
 const DEMONITOR_P = 20
-const MONITOR_P_EXIT = 21
-const SEND_SENDER = 22
-const SEND_SENDER_TT = 23
 const PAYLOAD_EXIT = 24
-const PAYLOAD_EXIT_TT = 25
-const PAYLOAD_EXIT2 = 26
-const PAYLOAD_EXIT2_TT = 27
 const PAYLOAD_MONITOR_P_EXIT = 28
 const SPAWN_REQUEST = 29
 const SPAWN_REQUEST_TT = 30
 const SPAWN_REPLY = 31
-const SPAWN_REPLY_TT = 32
 const UNLINK_ID = 35
 const UNLINK_ID_ACK = 36
+
+// Those that bring something to the pid in their third place: what it is, and in which place it stands, or that it is the payload.
+const DELIVERIES = new Map<Term | undefined, readonly [Exclude<Signal['type'], 'closed'>, number | 'payload']>([
+  [SEND, ['message', 'payload']],
+  [12, ['message', 'payload']], // SEND_TT
+  [22, ['message', 'payload']], // SEND_SENDER
+  [23, ['message', 'payload']], // SEND_SENDER_TT
+  [3, ['exit', 3]], // EXIT
+  [8, ['exit', 3]], // EXIT2
+  [13, ['exit', 4]], // EXIT_TT
+  [18, ['exit', 4]], // EXIT2_TT
+  [PAYLOAD_EXIT, ['exit', 'payload']],
+  [25, ['exit', 'payload']], // PAYLOAD_EXIT_TT
+  [26, ['exit', 'payload']], // PAYLOAD_EXIT2
+  [27, ['exit', 'payload']], // PAYLOAD_EXIT2_TT
+  [21, ['down', 4]], // MONITOR_P_EXIT
+  [PAYLOAD_MONITOR_P_EXIT, ['down', 'payload']],
+  [SPAWN_REPLY, ['spawned', 4]],
+  [32, ['spawned', 4]], // SPAWN_REPLY_TT
+])
 
 /** Runs the connected state of a socket whose handshake is done. Whatever the peer does ends at most this one connection. */
 export function runConnection(socket: Socket, reader: FrameReader, options: ConnectionOptions): Connection {
@@ -151,60 +155,41 @@ export function runConnection(socket: Socket, reader: FrameReader, options: Conn
     return mailboxes.get(numberOf(target))
   }
 
-  function onControl([op, ...args]: readonly Term[], payload: Term): void {
-    const [first, second, third, fourth] = args
+  function onControl(control: readonly Term[], payload: Term): void {
+    const [op, first, second, third] = control
+    const [type, place] = DELIVERIES.get(op) ?? []
+    if (type !== undefined && place !== undefined) {
+      const term = place === 'payload' ? payload : control[place]
+      if (term !== undefined) mailboxOf(second)?.receive({ type, term })
+      return
+    }
+    if (first === undefined || second === undefined) return
     switch (op) {
-      case SEND:
-      case SEND_TT:
-      case SEND_SENDER:
-      case SEND_SENDER_TT:
-        return mailboxOf(second)?.receive({ type: 'message', message: payload })
       case REG_SEND:
       case REG_SEND_TT:
-        return isAtom(third, 'net_kernel') ? onNetKernel(payload) : undefined
-      case EXIT:
-      case EXIT2:
-        return mailboxOf(second)?.receive({ type: 'exit', reason: third ?? atom('undefined') })
-      case EXIT_TT:
-      case EXIT2_TT:
-        return mailboxOf(second)?.receive({ type: 'exit', reason: fourth ?? atom('undefined') })
-      case PAYLOAD_EXIT:
-      case PAYLOAD_EXIT_TT:
-      case PAYLOAD_EXIT2:
-      case PAYLOAD_EXIT2_TT:
-        return mailboxOf(second)?.receive({ type: 'exit', reason: payload })
-      case MONITOR_P_EXIT:
-        return mailboxOf(second)?.receive({ type: 'down', reason: fourth ?? atom('undefined') })
-      case PAYLOAD_MONITOR_P_EXIT:
-        return mailboxOf(second)?.receive({ type: 'down', reason: payload })
-      case SPAWN_REPLY:
-      case SPAWN_REPLY_TT:
-        return mailboxOf(second)?.receive({ type: 'spawned', result: fourth ?? atom('undefined') })
+        if (isAtom(third, 'net_kernel')) onNetKernel(payload)
+        return
       case MONITOR_P:
         return onMonitor(first, second, third)
       case DEMONITOR_P:
         mailboxOf(second)?.monitors.delete(keyOf(third))
         return
       case LINK:
-        if (first !== undefined && second !== undefined && mailboxOf(second) === undefined) {
-          send([PAYLOAD_EXIT, second, first], atom('noproc'))
-        }
+        if (mailboxOf(second) === undefined) send([PAYLOAD_EXIT, second, first], atom('noproc'))
         return
       case UNLINK_ID:
-        if (first === undefined || second === undefined || third === undefined) return
-        return send([UNLINK_ID_ACK, first, third, second])
+        if (third !== undefined) send([UNLINK_ID_ACK, first, third, second])
+        return
       case SPAWN_REQUEST:
       case SPAWN_REQUEST_TT:
-        if (first === undefined || second === undefined) return
         return send([SPAWN_REPLY, first, second, 0, atom('notsup')])
       default:
       // Acknowledgements, aliases that we never made, group leaders: nothing to do.
     }
   }
 
-  function onMonitor(watcher: Term | undefined, target: Term | undefined, ref: Term | undefined): void {
-    if (watcher === undefined || target === undefined || !isKind(ref, 'ref')) return
-    if (isAtom(target, 'net_kernel')) return
+  function onMonitor(watcher: Term, target: Term, ref: Term | undefined): void {
+    if (!isKind(ref, 'ref') || isAtom(target, 'net_kernel')) return
     const mailbox = mailboxOf(target)
     if (mailbox !== undefined) mailbox.monitors.set(keyOf(ref), [watcher, ref])
     else send([PAYLOAD_MONITOR_P_EXIT, target, watcher, ref], atom('noproc'))

@@ -100,11 +100,11 @@ export function createHome({ self, dial: dialOptions, log, clock, onUp }: HomeOp
     await evaluateLinked(opened, WATCHER, (signal: Signal) => {
       if (signal.type === 'closed') reject(signal.error)
       if (signal.type === 'exit') {
-        reject(watcherEnded(self, signal.reason))
+        reject(watcherEnded(self, signal.term))
         opened.close()
       }
-      if (signal.type !== 'message' || !isTuple(signal.message)) return
-      const [kind, subject, reason] = signal.message.elements
+      if (signal.type !== 'message' || !isTuple(signal.term)) return
+      const [kind, subject, reason] = signal.term.elements
       if (isAtom(kind, 'links')) {
         replaceLinks(namesOf(subject).filter((node) => node !== opened.self.name))
         resolve()

@@ -33,10 +33,10 @@ export function call(
     option: 'monitor' as const,
   }
   return spawn(connection, request, options, (signal) => {
-    if (signal.type === 'spawned' && isAtom(signal.result)) return failed(what, signal.result)
+    if (signal.type === 'spawned' && isAtom(signal.term)) return failed(what, signal.term)
     if (signal.type !== 'down') return undefined
-    const [, outcome, value] = isTuple(signal.reason) ? signal.reason.elements : []
-    return isAtom(outcome, 'return') && value !== undefined ? value : failed(what, signal.reason)
+    const [, outcome, value] = isTuple(signal.term) ? signal.term.elements : []
+    return isAtom(outcome, 'return') && value !== undefined ? value : failed(what, signal.term)
   })
 }
 
@@ -61,7 +61,7 @@ export async function evaluateLinked(
     option: 'link' as const,
   }
   await spawn(connection, request, options, (signal) => {
-    if (signal.type === 'spawned') return isAtom(signal.result) ? failed(what, signal.result) : signal.result
+    if (signal.type === 'spawned') return isAtom(signal.term) ? failed(what, signal.term) : signal.term
     receive(signal)
     return undefined
   })

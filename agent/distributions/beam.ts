@@ -29,6 +29,8 @@ const DIAGNOSIS_STEP_MS = 2_000
 // How soon after it an eviction counts as undone, and the first wait then; doubled each time up to an hour.
 const UNDONE_MS = 60_000
 const MAX_EVICTION_WAIT_MS = 3_600_000
+// What the same peer says again; a time-out, say, is another matter the next time.
+const LASTING = new Set(['cookie_rejected', 'handshake_refused', 'connect_refused'])
 const MAX_DIAGNOSES = 1_000
 
 /**
@@ -106,7 +108,7 @@ export function createBeamDistribution(config: BeamConfig, seams: BeamSeams): Di
       const error = await tryHandshake(peer, port, signal)
       const [oldest] = diagnoses.keys()
       if (diagnoses.size >= MAX_DIAGNOSES && oldest !== undefined) diagnoses.delete(oldest)
-      if (error.code !== 'port_unreachable') diagnoses.set(peer, { port, error })
+      if (LASTING.has(error.code)) diagnoses.set(peer, { port, error })
       return error
     } catch (error) {
       signal.throwIfAborted()

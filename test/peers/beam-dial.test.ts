@@ -109,7 +109,7 @@ suite('A dial to a real node', { skip: missingPrograms('erl'), timeout: 60_000 }
     const connection = await dial(node.node, options)
     const { promise, resolve } = Promise.withResolvers<Term>()
     const source = 'register(here, self()), Agent ! {node(), "up"}, receive never -> ok end.'
-    await evaluateLinked(connection, source, (signal) => void (signal.type === 'message' && resolve(signal.message)))
+    await evaluateLinked(connection, source, (signal) => void (signal.type === 'message' && resolve(signal.term)))
     assert.deepEqual(await promise, tuple(atom(node.node), [117, 112]))
     const ended = node.evaluate('monitor(process, here), receive {_, _, _, _, Reason} -> Reason end')
     await call(connection, 'erlang', 'node', [])

@@ -76,7 +76,7 @@ test('a message reaches its mailbox, whole or in pieces, and several in one piec
   socket.write(Buffer.concat([bytes, message(tuple(2, atom(''), mailbox.pid), 7), frame(4, Buffer.alloc(0)), bytes]))
   await promise
   assert.deepEqual(
-    got.map((signal) => signal.type === 'message' && signal.message),
+    got.map((signal) => signal.type === 'message' && signal.term),
     [atom('hello'), atom('hello'), 7, atom('hello')],
   )
 })
