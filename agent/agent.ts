@@ -3,7 +3,7 @@ import { describeError, RollcallError } from '../core/error.ts'
 import type { Observation } from '../core/member.ts'
 import type { NodeName } from '../core/node.ts'
 import { plan as decide, type Plan, type PlanTopology } from '../core/plan.ts'
-import type { State } from '../core/state.ts'
+import { isKnown, type State } from '../core/state.ts'
 import type { Log } from '../functions/resolvers/source.ts'
 import { systemClock, turn, withDeadline } from './clock.ts'
 import { discover, type Discovery } from './discover.ts'
@@ -106,7 +106,8 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
     state = current.state
     for (const event of current.events) events.emit(event)
     dialler.carryOut(current, mesh.links())
-    mesh.keep(current.leave)
+    const known = state
+    mesh.keep({ out: current.leave, linked: current.leave && links.some((node) => isKnown(known, node)) })
     writer?.offer(state)
     return Math.min(current.recheckAt, dialler.retryAt())
   }

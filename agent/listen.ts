@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { RollcallError } from '../core/error.ts'
-import { parseIpv4, parseIpv6 } from '../core/node.ts'
+import { isLoopback } from '../core/node.ts'
 import type { Plan } from '../core/plan.ts'
 import type { Agent } from './agent.ts'
 
@@ -209,11 +209,4 @@ async function createMetrics(view: HealthView): Promise<{ metrics: () => Promise
   })
   const off = view.on('*', ({ type }) => counter.inc({ type }))
   return { metrics: async () => ({ status: 200, type: registry.contentType, body: await registry.metrics() }), off }
-}
-
-function isLoopback(host: string): boolean {
-  if (host.toLowerCase() === 'localhost') return true
-  const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host
-  const groups = parseIpv6(bare)
-  return groups === undefined ? parseIpv4(bare)?.[0] === 127 : groups.join() === '0,0,0,0,0,0,0,1'
 }

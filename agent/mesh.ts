@@ -21,8 +21,11 @@ export interface Mesh {
   trouble(): { code: string; message: string } | undefined
   /** Takes the node out of the mesh. Rejects where that failed; while it is under way or done, the same again. */
   leave(): Promise<void>
-  /** Leaves once if the node is to be `out`, again after a failure; a node that is to be in the mesh may leave another time. */
-  keep(out: boolean): void
+  /**
+   * Takes the node out if it is to be `out`: once, and again after a failure or while members are `linked`, for peers that have
+   * not heard of it yet dial it anew. A node that is to be in the mesh may leave another time.
+   */
+  keep(wish: { out: boolean; linked: boolean }): void
   /** When to look again at the latest, or to repeat what failed, ms since the Unix epoch. */
   retryAt(): number
 }
@@ -31,6 +34,8 @@ const LIST_TIMEOUT_MS = 10_000
 const LEAVE_TIMEOUT_MS = 10_000
 // How often a node that is down is looked for: it boots in seconds, and asking costs one attempt to connect.
 const RETRY = { baseMs: 500, maxMs: 5_000 }
+// Each further leave waits twice as long: peers that go on dialling have sources of another opinion.
+const LEAVE_AGAIN = { baseMs: 5_000, maxMs: 300_000 }
 
 /** Makes the loop's view of a distribution. */
 export function createMesh({ distribution, clock, signal, emit }: MeshOptions): Mesh {
@@ -39,6 +44,7 @@ export function createMesh({ distribution, clock, signal, emit }: MeshOptions): 
   let unanswered = 0
   let departure: Promise<void> | undefined
   let leaveAt: number | undefined
+  let departures = 0
 
   function noteLinks(listed: ReadonlySet<NodeName>): void {
     const before = links
@@ -68,6 +74,7 @@ export function createMesh({ distribution, clock, signal, emit }: MeshOptions): 
       emit({ type: 'leave_failed', ...describeError(error) })
       throw error
     }
+    departures++
     emit({ type: 'left', message: 'this node has left the mesh' })
   }
 
@@ -96,9 +103,18 @@ export function createMesh({ distribution, clock, signal, emit }: MeshOptions): 
 
     leave,
 
-    keep(out) {
-      if (!out) departure = leaveAt = undefined
-      else if (leaveAt === undefined || leaveAt <= clock.now()) leave().catch(() => undefined) // an event says so
+    keep({ out, linked }) {
+      if (!out) {
+        departure = leaveAt = undefined
+        departures = 0
+        return
+      }
+      const now = clock.now()
+      if (departures > 0 && !linked) leaveAt = undefined
+      else if (departures > 0) leaveAt ??= now + Math.min(LEAVE_AGAIN.maxMs, LEAVE_AGAIN.baseMs * 2 ** (departures - 1))
+      if (leaveAt !== undefined && leaveAt > now) return
+      if (leaveAt !== undefined) departure = undefined
+      leave().catch(() => undefined) // an event says so
     },
 
     retryAt() {

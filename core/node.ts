@@ -86,3 +86,11 @@ export function formatIpv6(groups: readonly number[]): string {
   const hex = (part: readonly number[]) => part.map((group) => group.toString(16)).join(':')
   return start < 0 ? hex(groups) : `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`
 }
+
+/** Whether a host, an IPv6 address bare or in brackets, is this machine to itself alone. */
+export function isLoopback(host: string): boolean {
+  if (host.toLowerCase() === 'localhost') return true
+  const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host
+  const groups = parseIpv6(bare)
+  return groups === undefined ? parseIpv4(bare)?.[0] === 127 : groups.join() === '0,0,0,0,0,0,0,1'
+}

@@ -83,6 +83,13 @@ export function emptyState(self: NodeName, now: number): State {
   return { version: 1, self, at: now, topologies: {}, peers: {} }
 }
 
+/** Whether any source ever listed the node, as far as is remembered. */
+export function isKnown(state: State, node: NodeName): boolean {
+  return Object.values(state.topologies).some(({ sources }) =>
+    Object.values(sources).some(({ listed, missing }) => Object.hasOwn(missing, node) || listed.includes(node)),
+  )
+}
+
 /** A source of a state as something that may be written to, its instants not ahead of `now`, its links as they stand now. */
 export function workingCopy(source: SourceState, now: number, linked: ReadonlySet<NodeName>): SourceState {
   const copy: SourceState = {

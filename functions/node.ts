@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 import type { Config } from '../core/config.ts'
 import { RollcallError } from '../core/error.ts'
-import { parseIpv4, parseIpv6 } from '../core/node.ts'
+import { isLoopback } from '../core/node.ts'
 import { createApp } from './app.ts'
 import { exchange, resolvConf } from './exchange.ts'
 import { problem } from './problem.ts'
@@ -91,11 +91,4 @@ function refuseForeignHost(request: Request): void {
   const message =
     '[serve] expected a Host of this machine (localhost, 127.0.0.1, [::1]), got another: set auth to serve others'
   throw problem('host_forbidden', message)
-}
-
-function isLoopback(host: string): boolean {
-  if (host.toLowerCase() === 'localhost') return true
-  const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host
-  const groups = parseIpv6(bare)
-  return groups === undefined ? parseIpv4(bare)?.[0] === 127 : groups.join() === '0,0,0,0,0,0,0,1'
 }

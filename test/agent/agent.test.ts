@@ -460,6 +460,33 @@ test('a leave that fails is rejected, and tried again until it succeeds', async 
   assert.equal(count(mesh.calls, 'leave'), tries)
 })
 
+// Seen with real nodes: peers that have not heard of it yet dial it anew, and respect its agent when they have.
+test('a node that is to be out and is linked again by peers leaves again, ever less often', async (t) => {
+  let nodes = [SELF, B, C, D]
+  const { agent, clock, mesh } = setUp(t, { s: listing(() => nodes) })
+  await agent.start()
+  await clock.advance(3 * INTERVAL)
+  nodes = [B, C, D]
+  await clock.advance(90_000)
+  assert.equal(count(mesh.calls, 'leave'), 1)
+  mesh.links.add('shell@10.0.0.9')
+  await clock.advance(60_000)
+  assert.equal(count(mesh.calls, 'leave'), 1, 'a link that no source listed is nobody to leave')
+  const leaves: number[] = []
+  for (let peer = 0; peer < 4; peer++) {
+    mesh.links.add(B)
+    const before = clock.now()
+    while (mesh.links.has(B)) await clock.advance(1_000)
+    leaves.push(Math.round((clock.now() - before) / 1_000))
+  }
+  assert.equal(count(mesh.calls, 'leave'), 5)
+  for (const [index, wait] of leaves.entries())
+    assert.ok(index === 0 || wait > 1.4 * (leaves[index - 1] ?? 0), leaves.join())
+  nodes = [SELF, B, C, D]
+  await clock.advance(30_000)
+  assert.deepEqual([...mesh.links].sort(), [B, C, D])
+})
+
 test('stop leaves the mesh as it is, and takes the node out where leaveOnExit is set', async (t) => {
   for (const leaveOnExit of [false, true]) {
     const { agent, clock, mesh } = setUp(t, { s: listing(() => [SELF, B]) }, { agent: { leaveOnExit } })

@@ -122,16 +122,18 @@ agent: { listen: "${listen}" }
 
   /** Waits until the sources have been asked for `ms` on end with this outcome, at every agent. */
   async function observe(outcome: 'failed' | 'doubted', ms: number): Promise<void> {
-    for (const agent of agents.values()) {
-      let since: number | undefined
-      await until(`${ms} ms of ${outcome}`, async () => {
-        const source = (await agent.plan()).topologies.web?.sources.dns
-        const so = outcome === 'doubted' ? source?.doubted === true : source?.outcome === 'failed'
-        if (!so || source?.at === undefined) since = undefined
-        else since ??= source.at
-        return since !== undefined && (source?.at ?? 0) - since >= ms
-      })
-    }
+    await Promise.all(
+      [...agents.values()].map((agent) => {
+        let since: number | undefined
+        return until(`${ms} ms of ${outcome}`, async () => {
+          const source = (await agent.plan()).topologies.web?.sources.dns
+          const so = outcome === 'doubted' ? source?.doubted === true : source?.outcome === 'failed'
+          if (!so || source?.at === undefined) since = undefined
+          else since ??= source.at
+          return since !== undefined && (source?.at ?? 0) - since >= ms
+        })
+      }),
+    )
   }
 
   test('the mesh forms', async () => {
@@ -184,12 +186,21 @@ agent: { listen: "${listen}" }
     }
   }
 
+  /** Every agent has asked DNS after now, and planned with what it said. */
+  async function heard(): Promise<void> {
+    const from = Date.now()
+    for (const agent of agents.values()) {
+      await until('an answer', async () => ((await agent.plan()).topologies.web?.sources.dns?.at ?? 0) > from)
+    }
+  }
+
   async function removeAndRestore(last: number, ...others: number[]): Promise<void> {
     const expected = oneMore(await lossesOf(...others))
     await named.update(`update delete ${record(last).replace(' 0', '')}`)
     await until(`${last} is out`, async () => (await linksOf(last)).length === 0 && (await isMesh(...others)))
     await until('the loss is counted', async () => (await lossesOf(...others)) === expected)
     await named.update(`update add ${record(last)}`)
+    await heard()
     await meshOf(...others, last)
     assert.equal(await lossesOf(...others), expected, 'each of the others lost exactly that one link')
   }
