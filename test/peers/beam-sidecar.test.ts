@@ -391,6 +391,18 @@ suite('A sidecar', { skip: missingPrograms('erl'), timeout: 120_000 }, () => {
     await Promise.all([linked(a, []), linked(b, [])])
   })
 
+  test('steers nodes over IPv6', async (t) => {
+    const flags = ['-proto_dist', 'inet6_tcp']
+    const [a] = (await start(t, 1, { name: `six${++names}@::1`, flags })) as [Peer]
+    const [b] = (await start(t, 1, { name: `six${++names}@::1`, flags })) as [Peer]
+    const distribution = sidecar(t, a)
+    await distribution.connect(b.node, { signal })
+    assert.deepEqual(await distribution.list(), [b.node])
+    await distribution.disconnect(b.node, absent)
+    await Promise.all([linked(a, []), linked(b, [])])
+    await assert.rejects(distribution.connect('nobody@::1', { signal }), { code: 'not_registered', message: /\[::1\]/ })
+  })
+
   suite('says why a dial failed', () => {
     test('name_kind_mismatch', async (t) => {
       const [a] = (await start(t, 1)) as [Peer]
