@@ -117,7 +117,8 @@ export function createHome({ self, dial: dialOptions, log, clock, onUp }: HomeOp
   }
 
   function replaceLinks(nodes: NodeName[]): void {
-    for (const node of links) if (!nodes.includes(node)) publish({ node, up: false })
+    const present = new Set(nodes)
+    for (const node of links) if (!present.has(node)) publish({ node, up: false })
     for (const node of nodes) publish({ node, up: true })
   }
 
