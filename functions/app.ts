@@ -5,7 +5,6 @@ import { plan } from '../core/plan.ts'
 import { authorize, createAuthenticate, maySee } from './auth.ts'
 import type { SourceLoaders } from './asker.ts'
 import { createObserver, type Observer } from './observer.ts'
-import openapi from './openapi.json' with { type: 'json' }
 import { readPlanRequest } from './plan-request.ts'
 import { problem, problemReply, type Reply } from './problem.ts'
 import type { Log, SourceContext } from './resolvers/source.ts'
@@ -26,6 +25,8 @@ export interface AppOptions {
   patienceMs?: number | undefined
   /** Throws at what the host refuses before anything else is looked at. */
   admit?: ((request: Request) => void) | undefined
+  /** The document of /openapi.json; absent where the host serves it itself, as Workers do from `functions/public/`. */
+  openapi?: object | undefined
   /** Serves /readyz: for a host that lives longer than a request. */
   readyz?: boolean | undefined
 }
@@ -45,7 +46,6 @@ type Call = Context<{ Bindings: Bindings }>
 
 const METHODS = ['GET', 'POST']
 const REQUEST_ID = /^[\w.-]{1,64}$/
-const OPENAPI_TEXT = JSON.stringify(openapi)
 const JSON_TYPE = { 'Content-Type': 'application/json' }
 // An intermediary may keep a list of members, and asks each time whether it still holds: an old one is worse than a late one.
 const REVALIDATED = { ...JSON_TYPE, 'Cache-Control': 'private, no-cache' }
@@ -171,7 +171,10 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   app.post('/v1/topologies/:topology/plan', (c) => answer(c, () => makePlan(c)))
   app.get('/healthz', (c) => answer(c, () => ({ status: 200, headers: UNCACHED, body: '{"status":"ok"}' })))
   if (options.readyz === true) app.get('/readyz', (c) => answer(c, readiness))
-  app.get('/openapi.json', (c) => answer(c, () => ({ status: 200, headers: JSON_TYPE, body: OPENAPI_TEXT })))
+  if (options.openapi !== undefined) {
+    const body = JSON.stringify(options.openapi)
+    app.get('/openapi.json', (c) => answer(c, () => ({ status: 200, headers: JSON_TYPE, body })))
+  }
   app.notFound((c) => answer(c, () => refuse(c)))
   return app
 }

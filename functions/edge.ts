@@ -16,7 +16,7 @@ const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
  */
 export function createEdgeApp(
   env: Env,
-  options: Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs'>,
+  options: Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs' | 'openapi'>,
 ): Hono<{ Bindings: Bindings }> {
   try {
     const { topologies, auth, log } = parseConfig(read(env.ROLLCALL_CONFIG), {

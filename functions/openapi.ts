@@ -162,7 +162,7 @@ function schema(type: z.ZodMiniType): object {
   return document
 }
 
-// Run by itself, this writes openapi.json: a host serves that file, so that the schema generator stays out of its bundle.
+// Run by itself, this writes the file that every host serves: the schema generator stays out of their bundles.
 if (import.meta.main) {
-  writeFileSync(new URL('openapi.json', import.meta.url), `${JSON.stringify(openapiDocument(), null, 2)}\n`)
+  writeFileSync(new URL('public/openapi.json', import.meta.url), `${JSON.stringify(openapiDocument(), null, 2)}\n`)
 }

@@ -9,7 +9,7 @@ import {
   revisionOf,
   topologiesDocumentSchema,
 } from '../../core/wire.ts'
-import openapi from '../../functions/openapi.json' with { type: 'json' }
+import openapi from '../../functions/public/openapi.json' with { type: 'json' }
 import { startUpstream, type Upstream } from './upstream.ts'
 
 /** A function that runs somewhere. */

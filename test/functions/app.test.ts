@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { RollcallError } from '../../core/error.ts'
 import { membersDocumentSchema, planDocumentSchema, problemSchema, topologiesDocumentSchema } from '../../core/wire.ts'
 import { type AppOptions, createApp } from '../../functions/app.ts'
-import openapi from '../../functions/openapi.json' with { type: 'json' }
+import openapi from '../../functions/public/openapi.json' with { type: 'json' }
 import { complete, createClock, createMemoryLog, createScripted, failing, topologiesOf } from './scripted.ts'
 
 const DOWN = failing(new RollcallError('dns_unreachable', '[dns] expected an answer, got none'))
@@ -21,6 +21,7 @@ function setUp(options: Partial<AppOptions> & { patience?: number } = {}) {
     topologies: topologiesOf({ web: { sources }, secretplan: { sources } }),
     auth: 'none',
     loaders: { static: async () => scripted.source },
+    openapi,
     now: clock.now,
     log,
     ...options,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
-import openapi from '../../functions/openapi.json' with { type: 'json' }
+import openapi from '../../functions/public/openapi.json' with { type: 'json' }
 import { openapiDocument } from '../../functions/openapi.ts'
 
 it('openapi.json is what the schemas of the code give: node functions/openapi.ts writes it anew', () => {
