@@ -33,22 +33,17 @@ export const memberSchema = z.object({
   meta: z.optional(z.record(z.string().check(z.maxLength(255)), z.string().check(z.maxLength(1024)))),
 })
 
-const at = z.number()
-const error = z.object({ code: z.string(), message: z.string(), retryAfterMs: z.optional(z.number()) })
-
-export const observationSchema = z.discriminatedUnion('outcome', [
-  z.object({ source: z.string(), at, outcome: z.literal('complete'), members: z.array(memberSchema) }),
-  z.object({
-    source: z.string(),
-    at,
-    outcome: z.literal('partial'),
-    members: z.array(memberSchema),
-    reason: z.string(),
-  }),
-  z.object({ source: z.string(), at, outcome: z.literal('failed'), members: z.optional(z.array(memberSchema)), error }),
-])
-
 /** A member that is up, from a name alone. */
 export function up(node: NodeName): Member {
   return { node, status: 'up' }
+}
+
+/** Every member that any of the lists names, sorted by name. Named by several, the first stands, but `leaving` beats `up`. */
+export function mergeMembers(lists: readonly (readonly Member[])[]): Member[] {
+  const merged = new Map<NodeName, Member>()
+  for (const member of lists.flat()) {
+    const known = merged.get(member.node)
+    if (known === undefined || (known.status === 'up' && member.status === 'leaving')) merged.set(member.node, member)
+  }
+  return [...merged.values()].sort((a, b) => (a.node < b.node ? -1 : 1))
 }

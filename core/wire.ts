@@ -1,7 +1,5 @@
 import * as z from 'zod/mini'
-import { hash64 } from './hash.ts'
-import { type Member, memberSchema, nodeNameSchema, observationSchema } from './member.ts'
-import type { NodeName } from './node.ts'
+import { memberSchema } from './member.ts'
 
 /** What `GET /v1/topologies/{t}/members` answers. Ages in ms. */
 export type MembersDocument = z.infer<typeof membersDocumentSchema>
@@ -11,7 +9,7 @@ const outcome = z.enum(['complete', 'partial', 'failed'])
 
 export const membersDocumentSchema = z.object({
   topology: z.string(),
-  /** Equal for equal members and source outcomes, on every host: {@link revisionOf}. */
+  /** Equal for equal members and source outcomes, on every host: `revisionOf`. */
   revision: z.string(),
   /** `complete`: every source said so. `failed`: none answers now. `partial`: anything between. */
   outcome,
@@ -32,14 +30,6 @@ export const topologiesDocumentSchema = z.object({
       sources: z.array(z.object({ source: z.string(), outcome: z.optional(outcome) })),
     }),
   ),
-})
-
-/** The body of `POST /v1/topologies/{t}/plan`. `state` is what an earlier answer gave, as it was. */
-export const planRequestSchema = z.object({
-  self: nodeNameSchema,
-  /** 50000: five times the usual `maxMembers`, for links of other topologies count too. */
-  connected: z.array(nodeNameSchema).check(z.maxLength(50_000)),
-  state: z.optional(z.looseObject({})),
 })
 
 const address = z.object({ host: z.string(), port: z.number() })
@@ -96,32 +86,3 @@ export const problemSchema = z.object({
   code: z.string(),
   detail: z.string(),
 })
-
-export { observationSchema }
-
-/** Every member that any of the lists names, sorted by name. Named by several, the first stands, but `leaving` beats `up`. */
-export function mergeMembers(lists: readonly (readonly Member[])[]): Member[] {
-  const merged = new Map<NodeName, Member>()
-  for (const member of lists.flat()) {
-    const known = merged.get(member.node)
-    if (known === undefined || (known.status === 'up' && member.status === 'leaving')) merged.set(member.node, member)
-  }
-  return [...merged.values()].sort((a, b) => (a.node < b.node ? -1 : 1))
-}
-
-/** Names content: equal for equal members and source outcomes, whatever the time, the order or the host. */
-export function revisionOf(
-  members: readonly Member[],
-  sources: readonly { source: string; outcome: string }[],
-): string {
-  const canonical = members.map(({ node, status, id, address, meta }) =>
-    JSON.stringify([
-      node,
-      status,
-      id,
-      address && [address.host, address.port],
-      meta && Object.entries(meta).toSorted(([a], [b]) => (a < b ? -1 : 1)),
-    ]),
-  )
-  return hash64(JSON.stringify([canonical.sort(), sources.map(({ source, outcome }) => `${outcome} ${source}`).sort()]))
-}

@@ -1,7 +1,6 @@
 import type { SourceConfig, TopologyConfig } from '../core/config.ts'
 import { describeError, RollcallError } from '../core/error.ts'
-import type { Member, Observation } from '../core/member.ts'
-import { mergeMembers } from '../core/wire.ts'
+import { type Member, mergeMembers, type Observation } from '../core/member.ts'
 import { observe, type Source, type SourceContext } from './resolvers/source.ts'
 
 /** Loads the source of each kind that a host can ask: an edge host names its few, the others load theirs lazily. */

@@ -1,6 +1,5 @@
 import type { TopologyConfig } from '../core/config.ts'
-import type { Observation } from '../core/member.ts'
-import { mergeMembers } from '../core/wire.ts'
+import { mergeMembers, type Observation } from '../core/member.ts'
 import { type Asker, type AskerOptions, createAsker } from './asker.ts'
 import { createView, type SourceEntry, type View } from './view.ts'
 

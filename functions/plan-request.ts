@@ -1,6 +1,7 @@
+import * as z from 'zod/mini'
+import { nodeNameSchema } from '../core/member.ts'
 import type { NodeName } from '../core/node.ts'
 import { parseState, type State } from '../core/state.ts'
-import { planRequestSchema } from '../core/wire.ts'
 import { problem } from './problem.ts'
 
 /** The body of a plan request, understood. */
@@ -9,6 +10,14 @@ export interface PlanRequest {
   readonly connected: readonly NodeName[]
   readonly state: State | undefined
 }
+
+/** The body of `POST /v1/topologies/{t}/plan`. `state` is what an earlier answer gave, as it was. */
+export const planRequestSchema = z.object({
+  self: nodeNameSchema,
+  /** 50000: five times the usual `maxMembers`, for links of other topologies count too. */
+  connected: z.array(nodeNameSchema).check(z.maxLength(50_000)),
+  state: z.optional(z.looseObject({})),
+})
 
 // The links and the state of 10000 members with long names are 2.3 MB.
 const MAX_BODY_BYTES = 4 * 1024 * 1024

@@ -1,5 +1,6 @@
 import type { Member, Observation } from '../core/member.ts'
-import { type MembersDocument, revisionOf } from '../core/wire.ts'
+import { revisionOf } from '../core/revision.ts'
+import type { MembersDocument } from '../core/wire.ts'
 
 /** The merged answers of a topology's sources, ready to be sent. */
 export interface View {

@@ -6,9 +6,9 @@ import {
   membersDocumentSchema,
   planDocumentSchema,
   problemSchema,
-  revisionOf,
   topologiesDocumentSchema,
 } from '../../core/wire.ts'
+import { revisionOf } from '../../core/revision.ts'
 import openapi from '../../functions/public/openapi.json' with { type: 'json' }
 import { startUpstream, type Upstream } from './upstream.ts'
 
