@@ -2,6 +2,7 @@ import { createSocket } from 'node:dgram'
 import { readFile } from 'node:fs/promises'
 import { createConnection, isIPv6 } from 'node:net'
 import { RollcallError } from '../core/error.ts'
+import { parseResolvConf, type SystemResolver, systemResolver } from './resolv-conf.ts'
 
 const HEADER_BYTES = 12
 
@@ -24,8 +25,12 @@ export async function exchange(server: string, packet: Uint8Array, signal: Abort
     : await overTcp(target, { packet, signal, server })
 }
 
-/** The text of /etc/resolv.conf; empty when there is none, which resolv.conf(5) reads as "ask the local machine". */
-export async function resolvConf(): Promise<string> {
+/** What /etc/resolv.conf says; where there is none, as resolv.conf(5) has it, to ask the local machine. */
+export async function resolvConf(): Promise<SystemResolver> {
+  return systemResolver(parseResolvConf(await readResolvConf()))
+}
+
+async function readResolvConf(): Promise<string> {
   try {
     return await readFile('/etc/resolv.conf', 'utf8')
   } catch (error) {

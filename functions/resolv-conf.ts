@@ -12,6 +12,18 @@ export interface ResolvConf {
   readonly attempts: number
 }
 
+/** How to ask for a name here. */
+export interface SystemResolver {
+  /** In the order to ask them: `udp://`, `tcp://` or `https://…/dns-query`. */
+  readonly servers: readonly string[]
+  /** How often each server is asked. */
+  readonly attempts: number
+  /** How long to wait for one server. */
+  readonly timeoutMs: number
+  /** The full names to try for a query, in order. */
+  readonly namesFor: (query: string) => readonly string[]
+}
+
 // Limits and defaults are those of the manual page: three servers, and the caps of glibc.
 const MAX_NAMESERVERS = 3
 const OPTIONS: Readonly<Record<string, { initial: number; max: number }>> = {
@@ -49,6 +61,16 @@ export function parseResolvConf(text: string): ResolvConf {
     ndots: option('ndots'),
     timeoutMs: Math.max(1, option('timeout')) * 1_000,
     attempts: Math.max(1, option('attempts')),
+  }
+}
+
+/** Asks the nameservers of a resolv.conf, with its search list. */
+export function systemResolver(conf: ResolvConf): SystemResolver {
+  return {
+    servers: conf.nameservers.map((address) => `udp://${address.includes(':') ? `[${address}]` : address}:53`),
+    attempts: conf.attempts,
+    timeoutMs: conf.timeoutMs,
+    namesFor: (query) => searchNames(query, conf),
   }
 }
 

@@ -12,11 +12,13 @@ import {
   reverseName,
 } from '../../core/sources/dns.ts'
 import { createDnsClient, type DnsClient } from '../dns-client.ts'
-import { parseResolvConf, type ResolvConf, searchNames } from '../resolv-conf.ts'
+import type { SystemResolver } from '../resolv-conf.ts'
 import type { Source, SourceContext } from './source.ts'
 
 // Where there are no sockets there is no resolv.conf; on Workers this one is next door.
 const CLOUDFLARE = 'https://cloudflare-dns.com/dns-query'
+// As resolv.conf(5) has it: a packet of UDP may be lost.
+const UDP_ATTEMPTS = 2
 const MAX_REASONS = 3
 
 /**
@@ -39,20 +41,17 @@ const NOBODY: Findings = { hosts: [], flaws: [], answered: true }
 async function look(options: DnsOptions, context: SourceContext): Promise<Observation> {
   const at = context.now()
   const basename = basenameFor(options, context)
-  const system = await systemFor(options, context)
-  const { servers, attempts } = system
+  const { servers, attempts, timeoutMs, namesFor } = await resolverFor(options, context)
   const client = createDnsClient({
     servers,
     attempts,
-    tryMs: Math.min(system.timeoutMs, Math.ceil(options.timeout / (servers.length * attempts))),
+    tryMs: Math.min(timeoutMs, Math.ceil(options.timeout / (servers.length * attempts))),
     signal: AbortSignal.any([context.signal, AbortSignal.timeout(Math.ceil(options.timeout))]),
     context,
   })
 
   const queries = [options.query].flat()
-  const findings = merge(
-    await Promise.all(queries.map((query) => findQuery(searchNames(query, system), { options, client }))),
-  )
+  const findings = merge(await Promise.all(queries.map((query) => findQuery(namesFor(query), { options, client }))))
   context.signal.throwIfAborted()
   const [failure] = findings.flaws
   if (!findings.answered && failure !== undefined) throw failure
@@ -76,23 +75,20 @@ function basenameFor({ basename }: DnsOptions, { self, source }: SourceContext):
   throw new RollcallError('config', `[dns] expected a \`basename\` like app on source ${source}, got ${chosen}`)
 }
 
-async function systemFor(
-  { server }: DnsOptions,
-  { exchange, resolvConf }: SourceContext,
-): Promise<Omit<ResolvConf, 'nameservers'> & { servers: readonly string[] }> {
-  // The caps of resolv.conf are not for a server that the config names: there `timeout` alone counts.
-  const defaults = { ...parseResolvConf(''), timeoutMs: Number.POSITIVE_INFINITY }
-  if (server !== undefined) {
-    return { ...defaults, servers: [server], attempts: server.startsWith('udp:') ? defaults.attempts : 1 }
-  }
-  if (exchange === undefined) return { ...defaults, servers: [CLOUDFLARE], attempts: 1 }
-  if (resolvConf === undefined) {
-    throw new RollcallError('config', '[dns] expected `server`, got none: there is no resolv.conf here')
-  }
-  const system = parseResolvConf(await resolvConf())
+async function resolverFor({ server }: DnsOptions, { exchange, resolvConf }: SourceContext): Promise<SystemResolver> {
+  if (server !== undefined) return resolverOf(server)
+  if (exchange === undefined) return resolverOf(CLOUDFLARE)
+  if (resolvConf !== undefined) return await resolvConf()
+  throw new RollcallError('config', '[dns] expected `server`, got none: there is no resolv.conf here')
+}
+
+/** One server alone: no search list, and of all limits of time only `timeout`. */
+function resolverOf(server: string): SystemResolver {
   return {
-    ...system,
-    servers: system.nameservers.map((address) => `udp://${address.includes(':') ? `[${address}]` : address}:53`),
+    servers: [server],
+    attempts: server.startsWith('udp:') ? UDP_ATTEMPTS : 1,
+    timeoutMs: Number.POSITIVE_INFINITY,
+    namesFor: (query) => [query],
   }
 }
 

@@ -2,6 +2,7 @@ import type * as z from 'zod/mini'
 import { describeError } from '../../core/error.ts'
 import type { Observation } from '../../core/member.ts'
 import type { NodeName } from '../../core/node.ts'
+import type { SystemResolver } from '../resolv-conf.ts'
 
 /** What a source may use of the world. Everything it does outside itself goes through here. */
 export interface SourceContext {
@@ -17,8 +18,8 @@ export interface SourceContext {
   fetch: typeof fetch
   /** Sends one DNS packet and gives the answer; `server` is `udp://host:port` or `tcp://host:port`. Absent where there are no sockets (Workers). */
   exchange?: (server: string, packet: Uint8Array, signal: AbortSignal) => Promise<Uint8Array>
-  /** The text of the system's resolv.conf(5), read anew at each look. Absent where there is none (Workers). */
-  resolvConf?: () => Promise<string>
+  /** What the system's resolv.conf(5) says, read anew at each look. Absent where there is none (Workers). */
+  resolvConf?: () => Promise<SystemResolver>
 }
 
 /** The few calls of a pino-like logger that rollcall uses. */

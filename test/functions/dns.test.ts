@@ -6,6 +6,7 @@ import { after, describe, test } from 'node:test'
 import { type Answer, type DecodedPacket, decode, encode, type Packet } from 'dns-packet'
 import { isNodeName } from '../../core/node.ts'
 import { exchange } from '../../functions/exchange.ts'
+import { parseResolvConf, systemResolver } from '../../functions/resolv-conf.ts'
 import { dnsSource } from '../../functions/resolvers/dns.ts'
 import { observe, type SourceContext } from '../../functions/resolvers/source.ts'
 import { freePort } from '../peers/named.ts'
@@ -372,7 +373,7 @@ describe('a look', () => {
 })
 
 describe('without a server', () => {
-  const conf = (text: string) => ({ resolvConf: () => Promise.resolve(text) })
+  const conf = (text: string) => ({ resolvConf: async () => systemResolver(parseResolvConf(text)) })
   const found = (name: string, data = '10.0.0.1') => ({ answers: [a(name, data)] })
   const [one, two] = ['udp://10.0.0.1:53', 'udp://10.0.0.2:53']
   const both = 'nameserver 10.0.0.1\nnameserver 10.0.0.2\n'
@@ -500,7 +501,7 @@ describe('without a server', () => {
   test('resolv.conf is read anew at each look', async () => {
     const texts = ['nameserver 10.0.0.1', 'nameserver 10.0.0.2']
     const { exchange, asked } = zone({})
-    const context = { exchange, resolvConf: () => Promise.resolve(texts.shift() ?? '') }
+    const context = { exchange, resolvConf: async () => systemResolver(parseResolvConf(texts.shift() ?? '')) }
     for (let round = 0; round < 2; round++) await look({ query: 'web.test', types: ['A'] }, context)
     assert.deepEqual(asked, [`${one} A web.test`, `${two} A web.test`])
   })
