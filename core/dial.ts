@@ -3,8 +3,8 @@ import type { NodeName } from './node.ts'
 import { decayedPenalty, dialWait, raisedPenalty } from './penalty.ts'
 import type { Draft, Plan } from './plan.ts'
 import type { Policy } from './policy.ts'
-import { forget, forgetClock, isDue, type View } from './standing.ts'
-import type { PeerState, State } from './state.ts'
+import { forget, forgetClock, isDue, type Standing, type View } from './standing.ts'
+import { dictionary, type PeerState, type State } from './state.ts'
 
 /** A known peer without link, and how its dials stand. */
 export interface Unlinked {
@@ -137,48 +137,55 @@ export function sortOutUnlinked(
   const settling = { self, now, policy }
   const without = view.known.filter((node) => !linked.has(node))
   const peerOf = (node: NodeName) => (renewed.has(node) ? undefined : before.peers[node])
-  const lost = without.filter((node) => {
-    if (fresh.has(node) || renewed.has(node) || standings.get(node)?.kind === 'leaving') return false
-    return isLost(peerOf(node))
-  })
-  const blameless = lost.length > Math.max(1, Math.floor(policy.budget * view.members))
-  const losses = new Set(lost)
+  const isLoss = (node: NodeName) => {
+    if (!isLost(peerOf(node)) || fresh.has(node) || renewed.has(node)) return false
+    return standings.get(node)?.kind !== 'leaving'
+  }
+  const losses = without.reduce((count, node) => (isLoss(node) ? count + 1 : count), 0)
+  const blameless = losses > Math.max(1, Math.floor(policy.budget * view.members))
   const gone = new Set<NodeName>()
   for (const node of without) {
-    const earlier = unlinked.get(node)
-    const settled = losses.has(node)
+    const { peer, failed } = isLoss(node)
       ? { peer: loseLink(node, peerOf(node), { ...settling, blameless }), failed: false }
       : settleDial(node, peerOf(node) ?? { attempt: 0 }, { ...settling, outcome: outcomes.get(node) })
-    const why = reasonToForget(node, view, settled.failed)
+    const leftMs = forgetClock(node, view) - state.clock
+    const why = reasonToForget(standings.get(node), { view, failed, leftMs })
     if (why !== undefined) {
       gone.add(node)
       events.push({ type: 'member_forgotten', topology, node, message: why })
       continue
     }
-    const left = forgetClock(node, view) - state.clock
-    due(now + Math.min(left, view.intervalMs))
+    due(now + Math.min(leftMs, view.intervalMs))
     const wanted = standings.get(node)?.kind !== 'leaving'
+    const earlier = unlinked.get(node)
     if (earlier !== undefined && (earlier.wanted || !wanted)) continue
-    const address = view
-      .knowers(node)
-      .map(({ details }) => details[node]?.address)
-      .find((each) => each !== undefined)
-    unlinked.set(node, { wanted, topology, policy, peer: settled.peer, ...(address && { address }) })
+    const address = addressOf(node, view)
+    unlinked.set(node, { wanted, topology, policy, peer, ...(address && { address }) })
   }
   forget(state, gone)
   return view.known.length - without.length - (view.knowsSelf ? 1 : 0)
 }
 
 /** Why a node without link is not worth another dial, if so. */
-function reasonToForget(node: NodeName, view: View, dialFailed: boolean): string | undefined {
-  const standing = view.standings.get(node)
+function reasonToForget(
+  standing: Standing | undefined,
+  { view, failed, leftMs }: { view: View; failed: boolean; leftMs: number },
+): string | undefined {
   if (standing?.kind === 'removed') return 'removed, and its link is gone'
   if (standing?.kind === 'leaving') return standing.listed ? undefined : 'it left'
   if (standing?.kind === 'absent') {
-    if (dialFailed) return 'no source lists it, it has no link and a dial failed'
+    if (failed) return 'no source lists it, it has no link and a dial failed'
     if (isDue(standing, view)) return 'no source lists it, and it has no link'
   }
-  return view.state.clock >= forgetClock(node, view) ? 'it has no link, and no answer has named it for long' : undefined
+  return leftMs <= 0 ? 'it has no link, and no answer has named it for long' : undefined
+}
+
+function addressOf(node: NodeName, view: View): Unlinked['address'] {
+  for (const { details } of view.knowers(node)) {
+    const address = details[node]?.address
+    if (address !== undefined) return address
+  }
+  return undefined
 }
 
 /** What is remembered of the peers: all that are wanted without link, and of the linked ones a penalty that is left. */
@@ -193,5 +200,5 @@ export function peersAfter(
     const left = linkedPeer(peer, input.now, first.policy)
     return left === undefined ? [] : [[node, left]]
   })
-  return Object.fromEntries([...kept, ...unlinked])
+  return dictionary([...kept, ...unlinked])
 }

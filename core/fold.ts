@@ -57,12 +57,15 @@ export function fold(source: SourceState, observation: Observation, context: Fol
   if (!repeatsLastAnswer(source, members)) readAnswer(source, members, { ...context, complete })
   const doubt = complete ? doubtOf(source, context) : undefined
   noteDoubt(source, doubt, context)
-  for (const missing of Object.values(source.missing)) {
-    if (doubt !== undefined) Object.assign(missing, { misses: 0, missedMs: 0 })
-    if (!complete || doubt !== undefined) continue
-    missing.misses++
-    const sinceAnswer = source.at - (source.answeredAt ?? source.at)
-    if (missing.misses > 1) missing.missedMs += Math.min(sinceAnswer, context.intervalMs)
+  if (doubt !== undefined || complete) {
+    const elapsedMs = Math.min(source.at - (source.answeredAt ?? source.at), context.intervalMs)
+    for (const node in source.missing) {
+      const { misses, missedMs, ...rest } = source.missing[node] as Missing
+      const countedMs = misses > 0 ? missedMs + elapsedMs : missedMs
+      const counted = doubt === undefined ? { misses: misses + 1, missedMs: countedMs } : { misses: 0, missedMs: 0 }
+      // A new object: the one before belongs to the state that was given.
+      source.missing[node] = { ...rest, ...counted }
+    }
   }
   source.outcome = complete ? 'complete' : 'partial'
   source.answeredAt = source.at
@@ -109,35 +112,22 @@ function readAnswer(
   context: FoldContext & { complete: boolean },
 ): void {
   const { clock, linked } = context
-  // One set, emptied as it goes: what is left of it was not named. A second one is the cost that shows at 100,000 nodes.
-  const unnamed = new Set(source.listed)
-  const listed: NodeName[] = []
-  const added = new Map<NodeName, Member>()
-  const skipped: unknown[] = []
-  let repeated = false
-  for (const member of members) {
-    if (unnamed.delete(member?.node)) listed.push(member.node)
-    else if (!isNodeName(member?.node)) skipped.push(member?.node)
-    else {
-      repeated ||= added.has(member.node)
-      added.set(member.node, member)
-    }
-  }
-  repeated ||= added.size > 0 && listed.some((node) => added.has(node))
-  if (repeated) return readAnswer(source, withoutRepeats(members), context)
+  const change = sortedChange(source.listed, members) ?? unsortedChange(source.listed, members)
+  if (change === undefined) return readAnswer(source, withoutRepeats(members), context)
 
+  const { listed, added, unnamed, skipped } = change
   if (skipped.length > 0) {
     const sample = JSON.stringify(skipped[0])?.slice(0, 80)
     context.emit({ type: 'members_skipped', message: `${skipped.length} skipped: expected node names, got ${sample}` })
   }
-  source.listed = [...listed, ...added.keys()]
+  source.listed = listed
   source.details = { ...source.details }
   const nobodyLeaves = Object.keys(source.leavingClocks).length === 0
   for (const member of members) {
     const plain = member?.status === 'up' && member.id === undefined && member.address === undefined
     if (!(plain && nobodyLeaves) && isNodeName(member?.node)) adoptDetails(source, member, context)
   }
-  for (const node of added.keys()) {
+  for (const node of added) {
     const missing = source.missing[node]
     if (missing?.linked) noteReturn(source, node, clock)
     delete source.missing[node]
@@ -148,6 +138,67 @@ function readAnswer(
     // Only an answer that claims to be whole leaves anybody out.
     source.missing[node] = context.complete && linked.has(node) ? { ...missing, linked: true } : missing
   }
+}
+
+/** What an answer changes: whom it names now, in its order, whom for the first time, whom not any more, and what were no names. */
+interface Change {
+  readonly listed: NodeName[]
+  readonly added: NodeName[]
+  readonly unnamed: Iterable<NodeName>
+  readonly skipped: unknown[]
+}
+
+/** By merging, without any set: for answers in order, as most sources give them. Undefined where either is not. */
+function sortedChange(before: readonly NodeName[], members: readonly Member[]): Change | undefined {
+  const [listed, added, unnamed]: [NodeName[], NodeName[], NodeName[]] = [[], [], []]
+  let [at, last, previous] = [0, '', '']
+  for (const member of members) {
+    const node = member?.node
+    if (!(node > previous)) return undefined
+    for (let other = before[at]; other !== undefined && other < node; other = before[++at]) {
+      if (other <= last) return undefined
+      unnamed.push(other)
+      last = other
+    }
+    if (before[at] === node) {
+      at++
+      last = node
+    } else {
+      if (!isNodeName(node)) return undefined
+      added.push(node)
+    }
+    listed.push(node)
+    previous = node
+  }
+  for (const other of before.slice(at)) {
+    if (other <= last) return undefined
+    unnamed.push(other)
+    last = other
+  }
+  return { listed, added, unnamed, skipped: [] }
+}
+
+/** In any order. Undefined when a name stands in it twice. */
+function unsortedChange(before: readonly NodeName[], members: readonly Member[]): Change | undefined {
+  // Emptied as it goes: what is left of it was not named. A second set is a cost that shows at 100,000 nodes.
+  const unnamed = new Set(before)
+  const added = new Set<NodeName>()
+  const listed: NodeName[] = []
+  const skipped: unknown[] = []
+  for (const member of members) {
+    const node = member?.node
+    if (!unnamed.delete(node)) {
+      if (!isNodeName(node)) {
+        skipped.push(node)
+        continue
+      }
+      added.add(node)
+    }
+    listed.push(node)
+  }
+  // What was named before and is named twice looks new the second time.
+  if (added.size > 0 && listed.filter((node) => added.has(node)).length > added.size) return undefined
+  return { listed, added: [...added], unnamed, skipped }
 }
 
 /** Of two records of one name the one with another id is a successor, and `up` is right; with the same id `leaving` is. */

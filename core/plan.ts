@@ -264,9 +264,9 @@ function selfVerdict(views: readonly View[], { input, due }: Draft): 'wanted' | 
 function planCuts(views: readonly View[], { input, linked, due }: Draft): Pick<Plan, 'disconnect' | 'hold'> {
   const disconnect: Plan['disconnect'] = []
   const hold: Plan['hold'] = []
-  const questioned = new Set(views.flatMap(({ standings }) => [...standings.keys()]))
+  const standing = views.flatMap(({ standings }) => [...standings.keys()])
+  const questioned = new Set(standing.filter((node) => linked.has(node) && node !== input.self))
   for (const node of questioned) {
-    if (!linked.has(node) || node === input.self) continue
     const knowing = views.filter((view) => view.standings.has(node) || (views.length > 1 && view.knows(node)))
     const verdicts = knowing.map((view) => ({ view, ...verdictOf(node, view, input.now) }))
     for (const { until, view } of verdicts) {

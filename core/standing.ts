@@ -83,22 +83,26 @@ function knownNodes(sources: readonly SourceState[]): NodeName[] {
 }
 
 function standingOf(node: NodeName, knowers: readonly SourceState[], removed: boolean): Standing | undefined {
-  const missing = knowers.map((source) => source.missing[node])
-  const listed = missing.includes(undefined)
-  const leavingClocks = knowers.flatMap((source) => source.leavingClocks[node] ?? [])
-  if (leavingClocks.length > 0) return { kind: 'leaving', sinceClock: Math.min(...leavingClocks), listed }
-  if (knowers.some(({ outcome }, index) => missing[index] === undefined && outcome !== 'failed')) return undefined
+  let leavingClock = Infinity
+  let [listed, listedNow, failing, doubting] = [false, false, false, false]
+  let [misses, leastMs, mostMs] = [Infinity, Infinity, 0]
+  for (const { outcome, doubted, leavingClocks, missing } of knowers) {
+    const left = missing[node]
+    leavingClock = Math.min(leavingClock, leavingClocks[node] ?? Infinity)
+    listed ||= left === undefined
+    listedNow ||= left === undefined && outcome !== 'failed'
+    failing ||= outcome === 'failed'
+    doubting ||= outcome === 'partial' || doubted === true
+    misses = Math.min(misses, left?.misses ?? 0)
+    leastMs = Math.min(leastMs, left?.missedMs ?? 0)
+    mostMs = Math.max(mostMs, left?.missedMs ?? 0)
+  }
+  if (leavingClock !== Infinity) return { kind: 'leaving', sinceClock: leavingClock, listed }
+  if (listedNow) return undefined
   if (removed) return { kind: 'removed' }
-  const missedMs = Math.max(...missing.map((each) => each?.missedMs ?? 0))
-  if (knowers.some(({ outcome }) => outcome === 'failed')) return { kind: 'kept', reason: 'source_failed', missedMs }
-  if (knowers.some(({ outcome, doubted }) => outcome !== 'complete' || doubted)) {
-    return { kind: 'kept', reason: 'doubted', missedMs }
-  }
-  return {
-    kind: 'absent',
-    misses: Math.min(...missing.map((each) => each?.misses ?? 0)),
-    missedMs: Math.min(...missing.map((each) => each?.missedMs ?? 0)),
-  }
+  if (failing) return { kind: 'kept', reason: 'source_failed', missedMs: mostMs }
+  if (doubting) return { kind: 'kept', reason: 'doubted', missedMs: mostMs }
+  return { kind: 'absent', misses, missedMs: leastMs }
 }
 
 /** How long the answers must leave a node out: never below 3 intervals, or `misses` could not tell a glitch from a wish. */
@@ -145,13 +149,15 @@ export function removals(view: View, linked: ReadonlySet<NodeName>): { due: Node
 
 /** When a node without link is forgotten unless it is named again, as a clock time. */
 export function forgetClock(node: NodeName, { policy, knowers }: View): number {
-  const knowing = knowers(node)
-  const namedClock = Math.max(
-    ...knowing.map(({ missing, answeredClock }) => missing[node]?.namedClock ?? answeredClock ?? 0),
-  )
-  const answering = knowing.filter(({ outcome }) => outcome !== 'failed')
-  const leftOut = answering.length > 0 && answering.every(({ missing }) => node in missing)
-  return namedClock + (leftOut ? Math.min(policy.confirm, policy.stale) : policy.stale)
+  let namedClock = 0
+  let [answering, naming] = [false, false]
+  for (const { outcome, missing, answeredClock } of knowers(node)) {
+    const left = missing[node]
+    namedClock = Math.max(namedClock, left?.namedClock ?? answeredClock ?? 0)
+    answering ||= outcome !== 'failed'
+    naming ||= outcome !== 'failed' && left === undefined
+  }
+  return namedClock + (answering && !naming ? Math.min(policy.confirm, policy.stale) : policy.stale)
 }
 
 /** Drops nodes from all that a topology knows. */
@@ -159,7 +165,10 @@ export function forget(state: TopologyState, nodes: ReadonlySet<NodeName>): void
   if (nodes.size === 0) return
   state.removed = state.removed.filter((node) => !nodes.has(node))
   for (const source of Object.values(state.sources)) {
-    source.listed = source.listed.filter((node) => !nodes.has(node))
+    // Most have been left out before: only a source that fell silent still lists whom it forgets.
+    if ([...nodes].some((node) => !(node in source.missing))) {
+      source.listed = source.listed.filter((node) => !nodes.has(node))
+    }
     source.details = { ...source.details }
     for (const node of nodes) {
       delete source.missing[node]

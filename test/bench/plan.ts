@@ -102,10 +102,10 @@ function difference(
   return { names, added, removed }
 }
 
-/** An answer that lists self and `size` others, all linked: fresh objects and fresh names, as they come off the wire. */
+/** An answer that lists self and `size` others, all linked: fresh objects and fresh names, as they come off the wire, in order, as every source gives them. */
 function answerOf({ round, from, size }: { round: number; from: number; size: number }): Answer {
   const nodes = Array.from({ length: size }, (_, index) => nodeAt(from + index))
-  const members = [SELF, ...nodes].map((node) => ({ node, status: 'up' }))
+  const members = [SELF, ...nodes].sort().map((node) => ({ node, status: 'up' }))
   return {
     now: START + round * INTERVAL_MS,
     members: JSON.parse(JSON.stringify(members)) as Member[],

@@ -324,6 +324,29 @@ test('same input, same output, and the input is left as it was', () => {
   )
 })
 
+test('the order of an answer makes no difference', () => {
+  const answers = fc.array(fc.subarray(names(30), { minLength: 1 }), { minLength: 1, maxLength: 30 })
+  fc.assert(
+    fc.property(answers, fc.integer(), (rounds, seed) => {
+      const next = random(seed)
+      const [sorted, shuffled] = [agent(), agent()]
+      for (const listed of rounds) {
+        const twice = next() < 0.2 ? listed.slice(0, 1) : []
+        const order = next() < 0.3 ? listed.toSorted() : sample(listed, listed.length, next)
+        for (const node of listed) if (next() < 0.8) for (const mesh of [sorted, shuffled]) mesh.alive.add(node)
+        const made = [sorted.round(listed.toSorted()), shuffled.round([...order, ...twice])] as const
+        const [plain, other] = made.map(({ connect, disconnect, events, state }) => {
+          const source = state.topologies.web?.sources.dns
+          const told = events.map(({ type, node }) => `${type} ${node}`)
+          return [connect, disconnect, told.toSorted(), source?.listed.toSorted(), source?.missing]
+        })
+        assert.deepEqual(other, plain)
+      }
+    }),
+    runs(300),
+  )
+})
+
 function deepFreeze<T>(value: T): T {
   if (typeof value === 'object' && value !== null) {
     for (const each of Object.values(value)) deepFreeze(each)
