@@ -53,8 +53,8 @@ export function explainIssues(
   return { path: first.path, sentence: `${first.message}, ${describeGot(raw, first.path)}` }
 }
 
-/** What a schema without words of its own expected: an error map for zod, whose sentences all begin with `expected`. */
-export function expectation(issue: z.core.$ZodRawIssue): string {
+/** An error map for zod: what a schema without words of its own expected. All sentences but those of `unknown` begin with it. */
+export function expectation(issue: z.core.$ZodRawIssue, unknown: UnknownName): string {
   switch (issue.code) {
     case 'invalid_type':
       return `expected ${KINDS[issue.expected] ?? issue.expected}`
@@ -70,27 +70,18 @@ export function expectation(issue: z.core.$ZodRawIssue): string {
     case 'invalid_key':
       return `${issue.issues[0]?.message ?? 'expected something else'} in the key`
     case 'unrecognized_keys':
-      return unknownName('key', issue.keys[0] ?? '', knownKeys(issue.inst))
+      return unknown('key', issue.keys[0] ?? '', knownKeys(issue.inst))
     default:
       return 'expected something else'
   }
 }
 
-/** `unknown key graze, did you mean grace?`; all that are known where nothing is near. */
-export function unknownName(word: string, name: string, known: readonly string[]): string {
-  const near = nearest(name, known)
-  return near === undefined
-    ? `unknown ${word} ${quoteName(name)}; known: ${known.join(', ')}`
-    : `unknown ${word} ${quoteName(name)}, did you mean ${near}?`
-}
+/** Says that a key, or what `word` calls it, is unknown, and which are known. */
+export type UnknownName = (word: string, name: string, known: readonly string[]) => string
 
-/** The entry of `known` that `name` was most likely meant to be, or undefined. */
-export function nearest(name: string, known: readonly string[]): string | undefined {
-  const [best] = known
-    .map((candidate) => ({ candidate, distance: editDistance(plain(name), plain(candidate)) }))
-    .sort((a, b) => a.distance - b.distance)
-  // A third of the letters: two typing mistakes in `query`, and `dns` is never taken for `ec2`.
-  return best !== undefined && best.distance <= Math.max(1, name.length / 3) ? best.candidate : undefined
+/** `unknown key graze; known: disconnect, grace, …`. */
+export function unknownName(word: string, name: string, known: readonly string[]): string {
+  return `unknown ${word} ${quoteName(name)}; known: ${known.join(', ')}`
 }
 
 /** What a union says about the value's inside, where one of its branches took the value itself. */
@@ -126,29 +117,11 @@ function alternatives(words: readonly string[]): string {
 }
 
 /** As it is where it cannot be misread, else in quotes: a sentence must stay one line. */
-function quoteName(name: string): string {
+export function quoteName(name: string): string {
   return /^[\w-]+$/.test(name) ? name : quote(name)
 }
 
 /** Short, and without the credentials of an address. */
 function quote(text: string): string {
   return JSON.stringify(text.replace(/\/\/[^/@\s]*@/, '//…@').slice(0, 80))
-}
-
-function plain(name: string): string {
-  return name.toLowerCase().replaceAll(/[_-]/g, '')
-}
-
-/** Levenshtein: insertions, deletions and substitutions. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
-  for (const [index, letter] of from.split('').entries()) {
-    const next = [index + 1]
-    for (const [column, other] of to.split('').entries()) {
-      const [left = 0, above = 0, diagonal = 0] = [next[column], row[column + 1], row[column]]
-      next.push(Math.min(left + 1, above + 1, diagonal + (letter === other ? 0 : 1)))
-    }
-    row = next
-  }
-  return row.at(-1) ?? 0
 }

@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
-import { parseConfig } from '../core/config.ts'
 import { RollcallError } from '../core/error.ts'
+import { parseServedConfig } from '../core/served-config.ts'
 import { type AppOptions, type Bindings, createApp } from './app.ts'
 import { problem, problemReply } from './problem.ts'
 import type { Log } from './resolvers/source.ts'
@@ -19,7 +19,7 @@ export function createEdgeApp(
   options: Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs' | 'openapi'>,
 ): Hono<{ Bindings: Bindings }> {
   try {
-    const { topologies, auth, log } = parseConfig(read(env.ROLLCALL_CONFIG), {
+    const { topologies, auth, log } = parseServedConfig(read(env.ROLLCALL_CONFIG), {
       file: 'ROLLCALL_CONFIG',
       env: texts(env),
     })

@@ -1,5 +1,5 @@
-import { type StaticOptions, staticOptionsSchema } from '../../core/config.ts'
 import { type Member, up } from '../../core/member.ts'
+import { type StaticOptions, staticOptionsSchema } from '../../core/served-config.ts'
 import type { Source } from './source.ts'
 
 /** The nodes that the config lists, always `complete`; of entries with one name the first counts. */

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { parseConfig } from '../../core/config.ts'
 import { RollcallError } from '../../core/error.ts'
 import { defaultPolicy } from '../../core/policy.ts'
+import { parseServedConfig } from '../../core/served-config.ts'
 
 const FILE = 'rollcall.yaml'
 const COOKIE = 'a-cookie-that-nobody-may-read'
@@ -264,6 +265,47 @@ describe('a mistake in a config is one sentence that names the file, the path, w
       assert.equal(stable, `[config] ${FILE}: ${sentence}`)
     })
   }
+})
+
+describe('what a function reads of a config', () => {
+  const served = (raw: unknown) => parseServedConfig(raw, { file: FILE, env: {} })
+  const sentenceOf = (raw: unknown) => {
+    try {
+      served(raw)
+    } catch (error) {
+      return error instanceof RollcallError
+        ? error.message.replace(`[config] ${FILE}: `, '')
+        : assert.fail(String(error))
+    }
+    return assert.fail('no mistake found')
+  }
+
+  it('is what the whole config says of topologies, auth and log', () => {
+    const auth = [{ name: 'ci', sha256: 'f'.repeat(64) }]
+    const raw = {
+      ...sources({ static: { nodes: ['a@[::1]', { node: 'b@h', address: { host: 'h', port: 1 } }] } }),
+      auth,
+    }
+    const { topologies, auth: entries, log } = parse(raw)
+    assert.deepEqual(served(raw), { topologies, auth: entries, log })
+  })
+
+  it('leaves alone what only an agent reads, so that one config may be for both', () => {
+    const raw = { ...topology({}), node: 3, distribution: { beam: {} }, agent: { listen: false } }
+    assert.deepEqual(Object.keys(served(raw)), ['topologies', 'auth', 'log'])
+  })
+
+  it('has every mistake named, and all that is known beside an unknown key', () => {
+    const known = 'known: topologies, auth, log, node, distribution, agent'
+    assert.equal(sentenceOf({ ...topology({}), topologys: {} }), `topologys: unknown key topologys; ${known}`)
+    const path = 'topologies.web.sources[0]'
+    assert.match(sentenceOf(sources({ statik: {} })), /statik: unknown source statik; known: static, dns/)
+    assert.match(sentenceOf(sources({ exec: { command: ['x'] } })), /exec: unknown source exec; known: static, dns/)
+    assert.equal(sentenceOf(sources({ dns: { query: 3 } })), `${path}.dns.query: expected text or a list, got 3`)
+    assert.equal(sentenceOf(['web']), 'expected a mapping with the key topologies, got a list')
+    const twice = `${path.replace('0', '1')}.dns: expected a name of its own, got a second source dns: add name: …`
+    assert.equal(sentenceOf(sources({ dns: { query: 'a' } }, { dns: { query: 'b' } })), twice)
+  })
 })
 
 describe('a variable in a config', () => {

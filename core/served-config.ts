@@ -1,0 +1,184 @@
+import * as z from 'zod/mini'
+import { configError, describeGot, expectation, explainIssues, type UnknownName, unknownName } from './config-error.ts'
+import { intervalSchema } from './duration.ts'
+import { interpolate } from './interpolation.ts'
+import { memberSchema, nodeNameSchema } from './member.ts'
+import { basenameOf, hostOf, nodeName } from './node.ts'
+import { defaultPolicy, type Policy, policySchema } from './policy.ts'
+import { dnsOptionsSchema } from './sources/dns.ts'
+
+/** What a function reads of the config, after parsing: durations in ms, defaults filled in, every source with its id. */
+export interface ServedConfig {
+  topologies: Record<string, TopologyConfig>
+  /** Absent: nobody said who may call; hosts then refuse or serve loopback only. */
+  auth?: 'none' | AuthEntry[] | undefined
+  log: { level: 'debug' | 'info' | 'warn' | 'error' | 'silent' }
+}
+
+export interface TopologyConfig {
+  /** 0 = never: asked only on demand. */
+  intervalMs: number
+  sources: SourceConfig[]
+  policy: Policy
+}
+
+/** One configured source: `options` are those of its kind, validated. */
+export interface SourceConfig {
+  id: string
+  kind: string
+  options: Record<string, unknown>
+}
+
+export type AuthEntry = z.infer<typeof authEntrySchema>
+export type StaticOptions = z.infer<typeof staticOptionsSchema>
+
+/** Where a config was read, and what its `${NAME}` stand for. */
+export interface ConfigOrigin {
+  readonly file: string
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/** Anything but the empty text. */
+export const text = z.string().check(z.minLength(1))
+/** What a source is called in logs and plans. */
+export const name = z.optional(text)
+/** A port as a number, or as digits: `${PORT}` is text once it is replaced. */
+export const port = z.pipe(
+  z.transform((value) => (typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value)),
+  z.int().check(z.minimum(1), z.maximum(65535)),
+)
+/** A node name, its IPv6 host in RFC 5952 form after parsing. */
+export const node = z.pipe(
+  nodeNameSchema,
+  z.transform((value) => nodeName(basenameOf(value), hostOf(value))),
+)
+const member = z.strictObject({
+  ...memberSchema.shape,
+  node,
+  status: z._default(memberSchema.shape.status, 'up'),
+  address: z.optional(z.strictObject({ host: text, port })),
+})
+
+/** Options of the `static` source. */
+export const staticOptionsSchema = z.strictObject({ name, nodes: z.array(z.union([node, member])) })
+const noneOptionsSchema = z.nullable(z.strictObject({ name }))
+
+/** The sources that any host can ask. */
+export const servedSources = { static: staticOptionsSchema, dns: dnsOptionsSchema, none: noneOptionsSchema }
+
+const authEntrySchema = z.strictObject({
+  name: text,
+  sha256: z
+    .string()
+    .check(z.regex(/^[0-9a-f]{64}$/, { error: 'expected 64 hexadecimal digits: rollcall token prints them' })),
+  topologies: z._default(z.union([z.array(text), z.literal('*')]), '*'),
+  verbs: z._default(z.array(z.enum(['read', 'plan', 'register'])), ['read', 'plan']),
+  nodes: z._default(text, '*'),
+})
+
+const someTopology = 'expected at least one topology: a name, and under it its sources'
+const oneKind = { error: 'expected exactly one kind of source in an entry of the list' }
+
+/** The keys that functions and agents both read, over the given kinds of source. */
+export function servedShape(sources: Readonly<Record<string, z.ZodMiniType>>, unknown: UnknownName) {
+  const sourceEntrySchema = z.partial(
+    z.strictObject(sources, {
+      error: (issue) =>
+        issue.code === 'unrecognized_keys'
+          ? unknown('source', issue.keys[0] ?? '', Object.keys(sources))
+          : 'expected a kind of source and its options',
+    }),
+  )
+  const sourceSchema = z.union([z.literal('none'), sourceEntrySchema.check(z.refine(hasOneKey, oneKind))])
+  const topologySchema = z.strictObject({
+    /** How often a source is asked: a new node is found within 5 s, and a mesh of 100 asks 20 times a second. */
+    interval: z._default(intervalSchema, 5_000),
+    sources: z.array(sourceSchema),
+    policy: z._default(policySchema, { ...defaultPolicy }),
+  })
+  return {
+    topologies: z
+      .record(text, topologySchema, {
+        error: ({ code }) => (code === 'invalid_key' ? 'expected a name for the topology' : someTopology),
+      })
+      .check(z.refine((topologies) => Object.keys(topologies).length > 0, someTopology)),
+    auth: z.optional(z.union([z.literal('none'), z.array(authEntrySchema)])),
+    log: z._default(
+      z.strictObject({ level: z._default(z.enum(['debug', 'info', 'warn', 'error', 'silent']), 'info') }),
+      { level: 'info' },
+    ),
+  }
+}
+
+// One config may be for both: what only an agent reads is not looked at here.
+const unread = z.optional(z.unknown())
+const servedConfigSchema = z.strictObject({
+  ...servedShape(servedSources, unknownName),
+  node: unread,
+  distribution: unread,
+  agent: unread,
+})
+
+/** Validates what a function reads of a config. Throws `config` as `parseConfig` does, which also reads what is for agents. */
+export function parseServedConfig(raw: unknown, origin: ConfigOrigin): ServedConfig {
+  const { topologies, auth, log } = validate(raw, { ...origin, schema: servedConfigSchema, unknown: unknownName })
+  return { topologies: topologyConfigs(topologies, origin.file), auth, log }
+}
+
+/** What `schema` makes of `raw`, its `${NAME}` replaced. Throws `config` naming the file, the path in it and what was expected. */
+export function validate<Parsed>(
+  raw: unknown,
+  { file, env, schema, unknown }: ConfigOrigin & { schema: z.ZodMiniType<Parsed>; unknown: UnknownName },
+): Parsed {
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+    throw configError(file, [], `expected a mapping with the key topologies, ${describeGot(raw, [])}`)
+  }
+  const parsed = z.safeParse(schema, interpolate(raw, { file, env }), { error: (issue) => expectation(issue, unknown) })
+  if (parsed.success) return parsed.data
+  const { path, sentence } = explainIssues(parsed.error.issues, raw)
+  throw configError(file, path, sentence)
+}
+
+/** The topologies with their sources named. Throws `config` where two of one topology have one name. */
+export function topologyConfigs(
+  topologies: z.infer<ReturnType<typeof servedShape>['topologies']>,
+  file: string,
+): Record<string, TopologyConfig> {
+  return Object.fromEntries(
+    Object.entries(topologies).map(([topology, { interval, sources, policy }]) => [
+      topology,
+      { intervalMs: interval, sources: sourceConfigs(sources, { file, topology }), policy },
+    ]),
+  )
+}
+
+function sourceConfigs(
+  entries: readonly ('none' | Record<string, unknown>)[],
+  { file, topology }: { file: string; topology: string },
+): SourceConfig[] {
+  const sources: SourceConfig[] = []
+  for (const [index, entry] of entries.entries()) {
+    const source = sourceConfig(entry)
+    if (source.kind === 'none') continue
+    if (sources.some(({ id }) => id === source.id)) {
+      throw configError(
+        file,
+        ['topologies', topology, 'sources', index, source.kind],
+        `expected a name of its own, got a second source ${source.id}: add name: …`,
+      )
+    }
+    sources.push(source)
+  }
+  return sources
+}
+
+function sourceConfig(entry: 'none' | Record<string, unknown>): SourceConfig {
+  const [[kind, value] = ['none', null]] = entry === 'none' ? [] : Object.entries(entry)
+  const { name, ...options } = (value ?? {}) as Record<string, unknown> & { name?: string }
+  return { id: name ?? kind, kind, options }
+}
+
+/** Whether it is a choice of one: `{ beam: … }`. */
+export function hasOneKey(value: object): boolean {
+  return Object.keys(value).length === 1
+}
