@@ -120,7 +120,7 @@ export function plan(before: State | undefined, input: PlanInput): Plan {
   let recheckAt = input.now + RECHECK_MS
   const draft: Draft = {
     input,
-    linked: new Set([...input.links, input.self]),
+    linked: new Set(input.links).add(input.self),
     fresh: new Set(),
     renewed: new Set(),
     outcomes: new Map(input.outcomes?.map(({ node, ok }) => [node, ok])),

@@ -50,11 +50,16 @@ describe('a mesh of real nodes over real DNS', { skip, timeout: 900_000 }, () =>
   })
 
   async function addNode(last: number, start = startErl): Promise<void> {
+    await startNode(last, start)
+    agents.set(last, await startAgent(last))
+  }
+
+  async function startNode(last: number, start = startErl): Promise<Peer> {
     const flags = ['-erl_epmd_port', String(port)]
     const peer = await start({ name: nodeAt(last), cookie: COOKIE, epmdPort: await freePort(), flags })
     peers.set(last, peer)
     await peer.evaluate(start === startErl ? COUNT_NODEDOWN : COUNT_NODEDOWN_IN_ELIXIR)
-    agents.set(last, await startAgent(last))
+    return peer
   }
 
   async function startAgent(last: number, source?: string): Promise<Agent> {
@@ -194,15 +199,21 @@ agent: { listen: "${listen}" }
     }
   }
 
-  async function removeAndRestore(last: number, ...others: number[]): Promise<void> {
+  /** Takes the record away; resolves when the node is out, and each of the others has lost that one link and no other. */
+  async function remove(last: number, ...others: number[]): Promise<void> {
     const expected = oneMore(await lossesOf(...others))
     await named.update(`update delete ${record(last).replace(' 0', '')}`)
     await until(`${last} is out`, async () => (await linksOf(last)).length === 0 && (await isMesh(...others)))
     await until('the loss is counted', async () => (await lossesOf(...others)) === expected)
+  }
+
+  async function removeAndRestore(last: number, ...others: number[]): Promise<void> {
+    await remove(last, ...others)
+    const losses = await lossesOf(...others)
     await named.update(`update add ${record(last)}`)
     await heard()
     await meshOf(...others, last)
-    assert.equal(await lossesOf(...others), expected, 'each of the others lost exactly that one link')
+    assert.equal(await lossesOf(...others), losses, 'the others kept all their links')
   }
 
   test('a removed record takes out exactly that node, and the others stay linked, 10 times of 10', async () => {
@@ -210,10 +221,17 @@ agent: { listen: "${listen}" }
   })
 
   test('the same when the removed node has no agent, 10 times of 10', async () => {
-    assert.equal(await agents.get(14)?.terminate(), 0)
-    agents.delete(14)
+    // A node of its own each time: one that is taken out twice within a minute is left alone for another, as somebody disagrees.
+    for (let last = 21; last <= 30; last++) {
+      const peer = await startNode(last)
+      await named.update(`update add ${record(last)}`)
+      await meshOf(11, 12, 13, 14, last)
+      await remove(last, 11, 12, 13, 14)
+      await peer.kill()
+      peers.delete(last)
+    }
+    await heard()
     await meshOf(11, 12, 13, 14)
-    for (let time = 1; time <= 10; time++) await removeAndRestore(14, 11, 12, 13)
   })
 
   test('a node whose own agent disagrees is left alone, and the plan says disputed', async () => {
