@@ -129,9 +129,9 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     const view = observer.view()
     if (view === undefined) throw noAnswerYet(observer)
     const time = now()
-    const headers: Record<string, string> = { ...REVALIDATED, ETag: `W/"${view.revision}"`, ...agesOf(view, time) }
+    const headers: Record<string, string> = { ...REVALIDATED, ETag: view.etag, ...agesOf(view, time) }
     if (c.req.query('wait') !== undefined) headers['Rollcall-Wait'] = 'no'
-    if (names(c.req.header('if-none-match'), view.revision)) return { status: 304, headers, body: null }
+    if (names(c.req.header('if-none-match'), view.etag)) return { status: 304, headers, body: null }
     return { status: 200, headers, body: view.render(time) }
   }
 
@@ -215,9 +215,9 @@ function agesOf(view: View, time: number): Record<string, string> {
   return { Age: String(Math.floor(ageMs / 1_000)), 'Rollcall-Age-Ms': String(ageMs) }
 }
 
-/** Whether an `If-None-Match` names the revision, by the weak comparison of RFC 9110, section 13.1.2. */
-function names(ifNoneMatch: string | undefined, revision: string): boolean {
-  if (ifNoneMatch === undefined) return false
+/** Whether an `If-None-Match` names the view, by the weak comparison of RFC 9110, section 13.1.2. */
+function names(ifNoneMatch: string | undefined, etag: string): boolean {
+  if (ifNoneMatch === undefined || ifNoneMatch === etag) return ifNoneMatch === etag
   const tags = ifNoneMatch.split(',').map((tag) => tag.trim())
-  return tags.some((tag) => tag === '*' || tag === `W/"${revision}"` || tag === `"${revision}"`)
+  return tags.some((tag) => tag === '*' || tag === etag || `W/${tag}` === etag)
 }

@@ -64,7 +64,7 @@ export function createObserver(options: ObserverOptions): Observer {
     config,
 
     refresh(keepAlive) {
-      const asks = askers.flatMap((asker) => asker.due(keepAlive) ?? [])
+      const asks = askers.map((asker) => asker.due(keepAlive)).filter((ask) => ask !== undefined)
       if (asks.length === 0) return undefined
       const limitMs = Math.max(...askers.map((asker) => asker.limitMs))
       return settled(asks, answers().length > 0 ? Math.min(patienceMs, limitMs) : limitMs)

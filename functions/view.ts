@@ -5,6 +5,8 @@ import type { MembersDocument } from '../core/wire.ts'
 /** The merged answers of a topology's sources, ready to be sent. */
 export interface View {
   readonly revision: string
+  /** The revision as a weak validator of RFC 9110, section 8.8.3. */
+  readonly etag: string
   /** When the oldest of the answers was asked for, ms since the Unix epoch. */
   readonly at: number
   /** The `MembersDocument` as JSON, its ages as of `time`. */
@@ -51,6 +53,7 @@ export function createView({ topology, sources, members, at, stale }: ViewParts)
 
   return {
     revision,
+    etag: `W/"${revision}"`,
     at,
     render(time) {
       if (rendered.time !== time) rendered = { time, text: render(time) }
