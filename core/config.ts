@@ -1,20 +1,10 @@
 import * as z from 'zod/mini'
 import { quoteName, unknownName } from './config-error.ts'
 import { durationSchema } from './duration.ts'
+import type { ConfigOrigin } from './interpolation.ts'
 import { nearest } from './nearest.ts'
-import {
-  type ConfigOrigin,
-  hasOneKey,
-  name,
-  node,
-  port,
-  type ServedConfig,
-  servedShape,
-  servedSources,
-  text,
-  topologyConfigs,
-  validate,
-} from './served-config.ts'
+import { hasOneKey, type ServedConfig, servedShape, servedSources, topologyConfigs, validate } from './served-config.ts'
+import { name, node, port, text } from './setting.ts'
 
 export type { AuthEntry, SourceConfig, StaticOptions, TopologyConfig } from './served-config.ts'
 

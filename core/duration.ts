@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/
 const duration = { error: 'expected a duration like 250ms, 5s, 2m or 1h' }
-const interval = { error: 'expected a duration like 250ms, 5s, 2m or 1h, or never' }
+const interval = { error: `${duration.error}, or never` }
 
 /** Ms of `250ms`, `5s`, `2m`, `1h` or a number of ms; undefined for anything else. */
 export function parseDuration(value: string | number): number | undefined {

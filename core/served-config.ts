@@ -1,10 +1,10 @@
 import * as z from 'zod/mini'
 import { configError, describeGot, expectation, explainIssues, type UnknownName, unknownName } from './config-error.ts'
 import { intervalSchema } from './duration.ts'
-import { interpolate } from './interpolation.ts'
-import { memberSchema, nodeNameSchema } from './member.ts'
-import { basenameOf, hostOf, nodeName } from './node.ts'
+import { type ConfigOrigin, interpolate } from './interpolation.ts'
+import { memberSchema } from './member.ts'
 import { defaultPolicy, type Policy, policySchema } from './policy.ts'
+import { name, node, port, text } from './setting.ts'
 import { dnsOptionsSchema } from './sources/dns.ts'
 
 /** What a function reads of the config, after parsing: durations in ms, defaults filled in, every source with its id. */
@@ -32,26 +32,6 @@ export interface SourceConfig {
 export type AuthEntry = z.infer<typeof authEntrySchema>
 export type StaticOptions = z.infer<typeof staticOptionsSchema>
 
-/** Where a config was read, and what its `${NAME}` stand for. */
-export interface ConfigOrigin {
-  readonly file: string
-  readonly env: Readonly<Record<string, string | undefined>>
-}
-
-/** Anything but the empty text. */
-export const text = z.string().check(z.minLength(1))
-/** What a source is called in logs and plans. */
-export const name = z.optional(text)
-/** A port as a number, or as digits: `${PORT}` is text once it is replaced. */
-export const port = z.pipe(
-  z.transform((value) => (typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value)),
-  z.int().check(z.minimum(1), z.maximum(65535)),
-)
-/** A node name, its IPv6 host in RFC 5952 form after parsing. */
-export const node = z.pipe(
-  nodeNameSchema,
-  z.transform((value) => nodeName(basenameOf(value), hostOf(value))),
-)
 const member = z.strictObject({
   ...memberSchema.shape,
   node,

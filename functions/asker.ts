@@ -1,7 +1,7 @@
 import type { SourceConfig, TopologyConfig } from '../core/config.ts'
 import { describeError, RollcallError } from '../core/error.ts'
 import { type Member, mergeMembers, type Observation } from '../core/member.ts'
-import { observe, type Source, type SourceContext } from './resolvers/source.ts'
+import type { Source, SourceContext } from './resolvers/source.ts'
 
 /** Loads the source of each kind that a host can ask: an edge host names its few, the others load theirs lazily. */
 export type SourceLoaders = Readonly<Record<string, () => Promise<Source<unknown>>>>
@@ -68,8 +68,8 @@ export function createAsker(
     const { signal } = controller
     try {
       const loaded = await loaders[kind]?.()
-      if (loaded === undefined) throw new TypeError(`no loader for source ${kind}`)
-      return await Promise.race([observe(loaded, options, { ...context, source: id, signal }), overdue(signal)])
+      if (loaded?.look === undefined) throw new TypeError(`source ${kind} cannot be asked here`)
+      return await Promise.race([loaded.look(options, { ...context, source: id, signal }), overdue(signal)])
     } catch (error) {
       return { source: id, at: now(), outcome: 'failed', error: describeError(error) }
     } finally {

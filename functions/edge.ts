@@ -21,7 +21,7 @@ export function createEdgeApp(
   try {
     const { topologies, auth, log } = parseServedConfig(read(env.ROLLCALL_CONFIG), {
       file: 'ROLLCALL_CONFIG',
-      env: texts(env),
+      env,
     })
     return createApp({ ...options, topologies, auth, log: createConsoleLog(log.level) })
   } catch (error) {
@@ -45,12 +45,6 @@ function read(text: unknown): unknown {
       cause,
     })
   }
-}
-
-function texts(env: Env): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(env).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
-  )
 }
 
 function refuse(): Response {

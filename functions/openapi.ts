@@ -134,7 +134,7 @@ function status(value: string): object {
 
 /** The given codes, under their status. */
 function problems(...codes: ProblemCode[]): Record<string, object> {
-  const byStatus = Object.groupBy(codes, (code) => PROBLEMS[code][0])
+  const byStatus = Object.groupBy(codes, (code) => PROBLEMS[code])
   return Object.fromEntries(
     Object.entries(byStatus).map(([number, group]) => [
       number,

@@ -7,25 +7,36 @@ export interface Reply {
   readonly body: string | null
 }
 
-/** Every code that a caller can get, with its status and the title that goes with it. */
+const TITLES = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  413: 'Content Too Large',
+  500: 'Internal Server Error',
+  503: 'Service Unavailable',
+}
+
+/** Every code that a caller can get, with its status. */
 export const PROBLEMS = {
-  bad_body: [400, 'Bad Request'],
-  bad_state: [400, 'Bad Request'],
-  unauthenticated: [401, 'Unauthorized'],
-  verb_forbidden: [403, 'Forbidden'],
-  topology_forbidden: [403, 'Forbidden'],
-  node_forbidden: [403, 'Forbidden'],
-  host_forbidden: [403, 'Forbidden'],
-  not_found: [404, 'Not Found'],
-  unknown_topology: [404, 'Not Found'],
-  method_not_allowed: [405, 'Method Not Allowed'],
-  body_too_large: [413, 'Content Too Large'],
-  internal: [500, 'Internal Server Error'],
-  no_answer_yet: [503, 'Service Unavailable'],
-  not_ready: [503, 'Service Unavailable'],
-  auth_not_configured: [503, 'Service Unavailable'],
-  config: [503, 'Service Unavailable'],
-} as const satisfies Record<string, readonly [number, string]>
+  bad_body: 400,
+  bad_state: 400,
+  unauthenticated: 401,
+  verb_forbidden: 403,
+  topology_forbidden: 403,
+  node_forbidden: 403,
+  host_forbidden: 403,
+  not_found: 404,
+  unknown_topology: 404,
+  method_not_allowed: 405,
+  body_too_large: 413,
+  internal: 500,
+  no_answer_yet: 503,
+  not_ready: 503,
+  auth_not_configured: 503,
+  config: 503,
+} as const satisfies Record<string, keyof typeof TITLES>
 
 export type ProblemCode = keyof typeof PROBLEMS
 
@@ -38,7 +49,7 @@ export function problem(code: ProblemCode, message: string, retryAfterMs?: numbe
 export function problemReply(error: unknown): Reply {
   const known = error instanceof RollcallError && isProblemCode(error.code) ? error : undefined
   const code = (known?.code ?? 'internal') as ProblemCode
-  const [status, title] = PROBLEMS[code]
+  const status = PROBLEMS[code]
   const detail = known?.message ?? '[function] expected no error, got one: the log has it under the X-Request-Id'
   const headers: Record<string, string> = {
     'Content-Type': 'application/problem+json',
@@ -47,7 +58,7 @@ export function problemReply(error: unknown): Reply {
   if (status === 401) headers['WWW-Authenticate'] = 'Bearer realm="rollcall"'
   // Whole seconds, never 0: RFC 9110, section 10.2.3.
   if (status === 503) headers['Retry-After'] = String(Math.max(1, Math.ceil((known?.retryAfterMs ?? 5_000) / 1_000)))
-  return { status, headers, body: JSON.stringify({ type: 'about:blank', title, status, code, detail }) }
+  return { status, headers, body: JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }) }
 }
 
 function isProblemCode(code: string): code is ProblemCode {

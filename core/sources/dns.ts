@@ -3,6 +3,7 @@ import { durationSchema } from '../duration.ts'
 import { RollcallError } from '../error.ts'
 import { type Member, up } from '../member.ts'
 import { isNodeName, nodeName, parseIpv4, parseIpv6 } from '../node.ts'
+import { name, text } from '../setting.ts'
 
 /** Options of the `dns` source after parsing; `timeout` in ms. */
 export type DnsOptions = z.infer<typeof dnsOptionsSchema>
@@ -18,7 +19,7 @@ const nameSchema = z
   .check(z.refine(isDnsName, { error: 'expected a DNS name in ASCII, labels of at most 63 bytes, 253 in all' }))
 
 export const dnsOptionsSchema = z.strictObject({
-  name: z.optional(z.string().check(z.minLength(1))),
+  name,
   /**
    * One name or several. Without `server` a name without a final dot goes through the search list of resolv.conf;
    * with it every name is taken as it is. /etc/hosts is not read.
@@ -26,7 +27,7 @@ export const dnsOptionsSchema = z.strictObject({
   query: z.union([nameSchema, z.array(nameSchema).check(z.minLength(1))]),
   types: z._default(z.array(z.enum(['A', 'AAAA', 'SRV'])).check(z.minLength(1)), ['A', 'AAAA']),
   /** The part before the `@` of the names it makes; the agent's own by default. */
-  basename: z.optional(z.string().check(z.minLength(1))),
+  basename: z.optional(text),
   /**
    * `ip`: the name carries the address (of an SRV target: its A records, or where it has none its AAAA).
    * `hostname`: the name a reverse look-up (A, AAAA) or the SRV target gives, and the default for SRV. The port of an
@@ -190,13 +191,13 @@ function recordsOf(records: readonly DnsRecord[], name: string, type: string): D
 
 function hostIn({ type, data }: DnsRecord): string | undefined {
   if (type === 'SRV')
-    return typeof data === 'object' && data !== null && 'target' in data ? text(data.target) : undefined
-  const host = text(data)
+    return typeof data === 'object' && data !== null && 'target' in data ? textIn(data.target) : undefined
+  const host = textIn(data)
   if (host === undefined || type === 'PTR') return host
   return (type === 'A' ? parseIpv4(host) : parseIpv6(host)) === undefined ? undefined : host
 }
 
-function text(value: unknown): string | undefined {
+function textIn(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 

@@ -1,0 +1,18 @@
+import * as z from 'zod/mini'
+import { nodeNameSchema } from './member.ts'
+import { basenameOf, hostOf, nodeName } from './node.ts'
+
+/** Anything but the empty text. */
+export const text = z.string().check(z.minLength(1))
+/** What a source is called in logs and plans. */
+export const name = z.optional(text)
+/** A port as a number, or as digits: `${PORT}` is text once it is replaced. */
+export const port = z.pipe(
+  z.transform((value) => (typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value)),
+  z.int().check(z.minimum(1), z.maximum(65535)),
+)
+/** A node name, its IPv6 host in RFC 5952 form after parsing. */
+export const node = z.pipe(
+  nodeNameSchema,
+  z.transform((value) => nodeName(basenameOf(value), hostOf(value))),
+)
