@@ -171,7 +171,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
       const { mesh, sources } = await open()
       if (config.agent.listen !== undefined) {
         const { serveHealth } = await import('./listen.ts')
-        const view = { plan: currentPlan, links: mesh.links, missing, on: events.on }
+        const view = { plan: currentPlan, links: mesh.links, missing, on: events.on, leave }
         const { closed } = await serveHealth(config.agent.listen, { view, signal })
         tasks.push(closed)
       }

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { RollcallError } from '../core/error.ts'
+import { describeError, RollcallError } from '../core/error.ts'
 import { isLoopback } from '../core/node.ts'
 import type { Plan } from '../core/plan.ts'
 import type { Agent } from './agent.ts'
@@ -11,6 +11,7 @@ export interface HealthView {
   /** What keeps it from being ready; nothing when it is. */
   missing(): string[]
   on: Agent['on']
+  leave: Agent['leave']
 }
 
 interface Answer {
@@ -25,6 +26,7 @@ const REQUEST_TIMEOUT_MS = 5_000
 /**
  * Serves /healthz, /readyz, /metrics and /v1/plan on `host:port` until `signal`; `closed` resolves when it has ended.
  * Bound to loopback it refuses a foreign Host: the page of another site may call here by a name that resolves to 127.0.0.1.
+ * POST /v1/leave takes the node out of the mesh (`rollcall leave` asks for it); from this machine only, and never from a page.
  * Throws `port_in_use` or `listen`.
  */
 export async function serveHealth(
@@ -41,6 +43,20 @@ export async function serveHealth(
     '/v1/plan': () => planOf(view),
   }
 
+  async function leave(request: IncomingMessage): Promise<Answer> {
+    const isLocal = isLoopback((request.socket.remoteAddress ?? '').replace(/^::ffff:/, ''))
+    if (!isLocal || request.headers.origin !== undefined) {
+      return problem(403, 'caller_forbidden', 'expected a program on this machine to ask for it, got another')
+    }
+    try {
+      await view.leave()
+      return json(200, { status: 'left' })
+    } catch (error) {
+      const { code, message } = describeError(error)
+      return problem(503, code, `expected to leave the mesh, got ${message}`)
+    }
+  }
+
   async function answer(request: IncomingMessage): Promise<Answer> {
     const asked = request.headers.host ?? ''
     if (isLoopback(host ?? '') && !isLoopback(asked.replace(/:\d+$/, ''))) {
@@ -51,6 +67,7 @@ export async function serveHealth(
       )
     }
     const path = request.url?.split('?', 1)[0] ?? ''
+    if (path === '/v1/leave' && request.method === 'POST') return await leave(request)
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined
     if (route === undefined)
       return problem(404, 'not_found', `expected ${Object.keys(routes).join(', ')}, got another path`)

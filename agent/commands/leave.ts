@@ -1,9 +1,14 @@
+import { RollcallError } from '../../core/error.ts'
 import { createAgent } from '../agent.ts'
 import { type CommonOptions, openAsNode } from './open.ts'
 
-/** Takes this node out of the mesh. */
+// Above the 10 s that an agent gives its mesh for it.
+const TIMEOUT_MS = 15_000
+
+/** Takes this node out of the mesh: by its running agent, which would dial its peers again, or where none listens itself. */
 export async function leave(given: CommonOptions): Promise<number> {
   const { config, log } = await openAsNode(given)
+  if (config.agent.listen !== undefined && (await askRunningAgent(config.agent.listen))) return 0
   const agent = createAgent(config, { log })
   try {
     await agent.leave()
@@ -11,4 +16,22 @@ export async function leave(given: CommonOptions): Promise<number> {
   } finally {
     await agent.stop()
   }
+}
+
+/** False when nothing listens there. Throws when it could not leave. */
+async function askRunningAgent(listen: string): Promise<boolean> {
+  const address = listen.replace(/^0\.0\.0\.0:/, '127.0.0.1:').replace(/^\[::\]:/, '[::1]:')
+  const signal = AbortSignal.timeout(TIMEOUT_MS)
+  let answer: Response
+  try {
+    answer = await fetch(`http://${address}/v1/leave`, { method: 'POST', signal })
+  } catch (error) {
+    const { cause } = error as { cause?: NodeJS.ErrnoException }
+    if (cause?.code === 'ECONNREFUSED') return false
+    const message = `[leave] expected the agent on ${listen} to answer, got ${cause?.code ?? String(error)}: is it rollcall's?`
+    throw new RollcallError('agent_unreachable', message, { cause: error })
+  }
+  if (answer.ok) return true
+  const message = `[leave] expected the agent on ${listen} to leave, got ${answer.status}: ${await answer.text()}`
+  throw new RollcallError('leave_failed', message)
 }

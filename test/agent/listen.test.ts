@@ -3,6 +3,7 @@ import { request } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import { createEvents } from '../../agent/events.ts'
 import { serveHealth } from '../../agent/listen.ts'
+import { RollcallError } from '../../core/error.ts'
 import { type Plan, plan } from '../../core/plan.ts'
 import { defaultPolicy } from '../../core/policy.ts'
 import { complete, createFakeLog } from './fakes.ts'
@@ -16,24 +17,28 @@ function planOf(): Plan {
   return plan(undefined, { self: SELF, now: 2_000, links: [B], topologies: { web } })
 }
 
-async function setUp(t: TestContext, { isNew = false, missing = [] as string[], host = '127.0.0.1' } = {}) {
+async function setUp(
+  t: TestContext,
+  { isNew = false, missing = [] as string[], host = '127.0.0.1', leave = async () => {} } = {},
+) {
   const ended = new AbortController()
   t.after(() => ended.abort())
   const events = createEvents(createFakeLog)
   const known = isNew ? undefined : planOf()
-  const view = { plan: () => known, links: () => new Set([B]), missing: () => missing, on: events.on }
+  const view = { plan: () => known, links: () => new Set([B]), missing: () => missing, on: events.on, leave }
   const { url, closed } = await serveHealth(`${host}:0`, { view, signal: ended.signal })
   return { url, closed, ended, events }
 }
 
 /** `fetch` would not let a test choose the Host. */
-function ask(url: string, { host, method = 'GET' }: { host?: string; method?: string } = {}) {
+function ask(url: string, { host, method = 'GET', origin }: { host?: string; method?: string; origin?: string } = {}) {
   const { promise, resolve, reject } = Promise.withResolvers<{
     status: number | undefined
     type: string | undefined
     body: string
   }>()
-  const asked = request(url, { method, headers: host === undefined ? {} : { host }, agent: false }, (response) => {
+  const headers = { ...(host && { host }), ...(origin && { origin }) }
+  const asked = request(url, { method, headers, agent: false }, (response) => {
     let body = ''
     response.on('data', (chunk: Buffer) => (body += chunk.toString()))
     response.on('end', () => resolve({ status: response.statusCode, type: response.headers['content-type'], body }))
@@ -129,7 +134,13 @@ test('another path or method is a problem in JSON', async (t) => {
 
 test('a port in use is an error that says what to do', async (t) => {
   const { url } = await setUp(t)
-  const view = { plan: () => undefined, links: () => new Set<string>(), missing: () => [], on: () => () => undefined }
+  const view = {
+    plan: () => undefined,
+    links: () => new Set<string>(),
+    missing: () => [],
+    on: () => () => undefined,
+    leave: async () => {},
+  }
   const { signal } = new AbortController()
   await assert.rejects(serveHealth(new URL(url).host, { view, signal }), {
     code: 'port_in_use',
@@ -138,7 +149,13 @@ test('a port in use is an error that says what to do', async (t) => {
 })
 
 test('an address of another machine is an error', async () => {
-  const view = { plan: () => undefined, links: () => new Set<string>(), missing: () => [], on: () => () => undefined }
+  const view = {
+    plan: () => undefined,
+    links: () => new Set<string>(),
+    missing: () => [],
+    on: () => () => undefined,
+    leave: async () => {},
+  }
   const { signal } = new AbortController()
   await assert.rejects(serveHealth('192.0.2.1:0', { view, signal }), { code: 'listen' })
 })
@@ -154,4 +171,26 @@ test('the signal ends it with every connection', async (t) => {
   ended.abort()
   await closed
   await assert.rejects(ask(`${url}/healthz`), { code: 'ECONNREFUSED' })
+})
+
+test('POST /v1/leave takes the node out, but not for the page of a browser', async (t) => {
+  let left = 0
+  const leave = async () => {
+    left++
+  }
+  const { url } = await setUp(t, { leave })
+  assert.equal((await ask(`${url}/v1/leave`, { method: 'POST', origin: 'https://elsewhere.example' })).status, 403)
+  assert.equal((await ask(`${url}/v1/leave`)).status, 404)
+  assert.equal(left, 0)
+  assert.equal((await ask(`${url}/v1/leave`, { method: 'POST' })).status, 200)
+  assert.equal(left, 1)
+})
+
+test('POST /v1/leave says why the node could not leave', async (t) => {
+  const leave = async () => {
+    throw new RollcallError('node_down', '[test] expected a node, got none')
+  }
+  const { url } = await setUp(t, { leave })
+  const { status, body } = await ask(`${url}/v1/leave`, { method: 'POST' })
+  assert.deepEqual([status, JSON.parse(body).code], [503, 'node_down'])
 })
