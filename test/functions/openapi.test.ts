@@ -3,7 +3,7 @@ import { it } from 'node:test'
 import openapi from '../../functions/public/openapi.json' with { type: 'json' }
 import { openapiDocument } from '../../functions/openapi.ts'
 
-it('openapi.json is what the schemas of the code give: node functions/openapi.ts writes it anew', () => {
+it('openapi.json is what the schemas of the code give: npm run openapi writes it anew', () => {
   assert.deepEqual(openapi, JSON.parse(JSON.stringify(openapiDocument())))
 })
 
