@@ -1,13 +1,13 @@
 import { RollcallError } from '../../core/error.ts'
 import { createAgent } from '../agent.ts'
-import { type CommonOptions, openAsNode } from './open.ts'
+import { type CommonOptions, openToDial } from './open.ts'
 
 // Above the 10 s that an agent gives its mesh for it.
 const TIMEOUT_MS = 15_000
 
 /** Takes this node out of the mesh: by its running agent, which would dial its peers again, or where none listens itself. */
 export async function leave(given: CommonOptions): Promise<number> {
-  const { config, log } = await openAsNode(given)
+  const { config, log } = await openToDial(given)
   if (config.agent.listen !== undefined && (await askRunningAgent(config.agent.listen))) return 0
   const agent = createAgent(config, { log })
   try {

@@ -1,4 +1,5 @@
 import type { Config, TopologyConfig } from '../../core/config.ts'
+import { configError } from '../../core/config-error.ts'
 import { RollcallError } from '../../core/error.ts'
 import type { NodeName } from '../../core/node.ts'
 import type { Log } from '../../functions/resolvers/source.ts'
@@ -22,6 +23,13 @@ export async function open({ config: file, debug = false }: CommonOptions): Prom
 export async function openAsNode(given: CommonOptions): Promise<{ config: Config & { node: NodeName }; log: Log }> {
   const { config, log } = await open(given)
   return { config: { ...config, node: requireSelf(config, { file: given.config, env: process.env }) }, log }
+}
+
+/** As {@link openAsNode}, for a command that dials: its config has a distribution. */
+export async function openToDial(given: CommonOptions): ReturnType<typeof openAsNode> {
+  const opened = await openAsNode(given)
+  if (opened.config.distribution !== undefined) return opened
+  throw configError(given.config, ['distribution'], 'expected beam or exec, got none: an agent needs a mesh to dial in')
 }
 
 /** The topology that is meant, with its name: the one given, else the only one. */

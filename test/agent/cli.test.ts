@@ -158,7 +158,7 @@ describe('rollcall agent', () => {
 
   it('wants a mesh to dial in', async () => {
     const { code, stderr } = await run('agent')
-    assert.match(stderr, /^\[config\] distribution: expected beam or exec, got none/m)
+    assert.match(stderr, /^\[config\] \S+\.yaml: distribution: expected beam or exec, got none/m)
     assert.equal(code, 2)
   })
 })
