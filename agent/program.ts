@@ -26,7 +26,15 @@ export async function runProgram(
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   // A process group of its own, so that what the program started ends with it.
-  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  const child: ChildProcess = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  child.once('error', (cause: NodeJS.ErrnoException) => {
+    const missing = cause.code === 'ENOENT' || cause.code === 'EACCES'
+    const advice = missing
+      ? 'give its full path, and check that this user may run it'
+      : 'this machine has no room for it'
+    const message = `[${part}] expected to run ${file}, got ${cause.code}: ${advice}`
+    reject(new RollcallError(missing ? 'program_not_found' : 'program_failed', message, { cause }))
+  })
   const output: Buffer[] = []
   let bytes = 0
   let complaint = ''
@@ -39,8 +47,8 @@ export async function runProgram(
     kill(child, 'SIGTERM')
     force = setTimeout(() => kill(child, 'SIGKILL'), KILL_AFTER_MS)
     // A process that left the group may hold the pipes for ever.
-    child.stdout.destroy()
-    child.stderr.destroy()
+    child.stdout?.destroy()
+    child.stderr?.destroy()
   }
 
   const abort = () => end(signal.reason)
@@ -49,7 +57,8 @@ export async function runProgram(
   }, timeoutMs)
   signal.addEventListener('abort', abort, { once: true })
 
-  child.stdout.on('data', (chunk: Buffer) => {
+  // A process that could not even be made (no file descriptors left) has none of these.
+  child.stdout?.on('data', (chunk: Buffer) => {
     bytes += chunk.length
     if (bytes <= MAX_OUTPUT_BYTES) output.push(chunk)
     else
@@ -60,16 +69,8 @@ export async function runProgram(
         ),
       )
   })
-  child.stderr.on('data', (chunk: Buffer) => {
+  child.stderr?.on('data', (chunk: Buffer) => {
     if (complaint.length < MAX_STDERR_BYTES) complaint += chunk.toString().slice(0, MAX_STDERR_BYTES)
-  })
-  child.once('error', (cause: NodeJS.ErrnoException) => {
-    const missing = cause.code === 'ENOENT' || cause.code === 'EACCES'
-    const advice = missing
-      ? 'give its full path, and check that this user may run it'
-      : 'this machine has no room for it'
-    const message = `[${part}] expected to run ${file}, got ${cause.code}: ${advice}`
-    reject(new RollcallError(missing ? 'program_not_found' : 'program_failed', message, { cause }))
   })
   child.once('close', (code, killedBy) => {
     if (reason !== undefined) return reject(reason)

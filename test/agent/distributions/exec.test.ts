@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { type TestContext, test } from 'node:test'
 import { createExecDistribution } from '../../../agent/distributions/exec.ts'
@@ -85,4 +86,17 @@ test('close ends what is under way', async () => {
   const listing = mesh.list()
   await mesh.close()
   await assert.rejects(listing)
+})
+
+// Seen with ten thousand dials at once: a process that cannot be made has no pipes, and its error ended the agent.
+test('a machine without room for another process fails the call and not the agent', () => {
+  const program = new URL('../../../agent/program.ts', import.meta.url).href
+  const script = `
+    const { runProgram } = await import(${JSON.stringify(program)})
+    const run = () => runProgram(['sleep', '1'], { part: 'test', signal: new AbortController().signal, timeoutMs: 10_000 })
+    const ends = await Promise.allSettled(Array.from({ length: 100 }, run))
+    console.log(JSON.stringify([...new Set(ends.map(({ status, reason }) => reason?.code ?? status))].sort()))`
+  const shell = ['-c', 'ulimit -n 100; exec "$0" --input-type=module -e "$1"', process.execPath, script]
+  const printed = execFileSync('sh', shell, { encoding: 'utf8' })
+  assert.deepEqual(JSON.parse(printed), ['fulfilled', 'program_failed'])
 })
