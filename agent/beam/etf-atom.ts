@@ -77,7 +77,8 @@ export function readAtomBody(reader: Reader, tag: number): Atom {
 
 interface SeenAtom {
   readonly atom: Atom
-  readonly bytes: Uint8Array
+  readonly size: number
+  readonly view: DataView
 }
 
 // The last ASCII atom of each hash. Most that come are the same few; a peer that sends ever new ones fills no memory.
@@ -85,30 +86,40 @@ const seenAtoms: (SeenAtom | undefined)[] = Array.from({ length: 4096 }, () => u
 
 function readAtomName(reader: Reader, size: number, encoding: 'utf8' | 'latin1'): Atom {
   const from = take(reader, size)
-  const slot = hashAt(reader.view, from, reader.at) & 4095
+  const slot = slotOf(reader.view, from, size)
   const seen = seenAtoms[slot]
-  if (seen !== undefined && isAt(reader.bytes, from, size, seen.bytes)) return seen.atom
+  if (seen !== undefined && seen.size === size && isAt(reader.view, from, seen)) return seen.atom
   const bytes = reader.bytes.subarray(from, reader.at)
   if (size > MAX_CHARACTERS || !isAscii(bytes)) return { type: 'atom', name: unicodeName(reader, from, encoding) }
   const atom: Atom = { type: 'atom', name: bytes.toString('latin1') }
-  seenAtoms[slot] = { atom, bytes: new Uint8Array(bytes) }
+  seenAtoms[slot] = { atom, size, view: new DataView(Uint8Array.from(bytes).buffer) }
   return atom
 }
 
-function hashAt(view: DataView, from: number, end: number): number {
-  let hash = end - from
-  let at = from
-  for (; at + 4 <= end; at += 4) hash = Math.imul(hash ^ view.getInt32(at), 0x9e3779b1)
-  for (; at < end; at++) hash = Math.imul(hash ^ view.getUint8(at), 0x9e3779b1)
-  return hash ^ (hash >>> 15)
+/** 12 bits of the first four bytes and the last eight: names of one kind differ near their end. */
+function slotOf(view: DataView, from: number, size: number): number {
+  if (size < 4) return Math.imul(shortWordAt(view, from, size), 0x9e3779b1) >>> 20
+  const last = from + size - 4
+  let hash = Math.imul(view.getInt32(from, true) ^ size, 0x9e3779b1)
+  if (size > 8) hash = Math.imul(hash ^ (hash >>> 15) ^ view.getInt32(last - 4, true), 0x9e3779b1)
+  if (size > 4) hash = Math.imul(hash ^ (hash >>> 15) ^ view.getInt32(last, true), 0x9e3779b1)
+  return hash >>> 20
 }
 
-function isAt(all: Uint8Array, from: number, size: number, bytes: Uint8Array): boolean {
-  if (bytes.length !== size) return false
-  for (let index = 0; index < size; index++) {
-    if (bytes[index] !== all[from + index]) return false
+/** By four bytes at once, the last of which may overlap those before. */
+function isAt(all: DataView, from: number, { size, view }: SeenAtom): boolean {
+  if (size < 4) return shortWordAt(all, from, size) === shortWordAt(view, 0, size)
+  const last = size - 4
+  for (let index = 0; index < last; index += 4) {
+    if (all.getInt32(from + index, true) !== view.getInt32(index, true)) return false
   }
-  return true
+  return all.getInt32(from + last, true) === view.getInt32(last, true)
+}
+
+function shortWordAt(view: DataView, from: number, size: number): number {
+  let word = 0
+  for (let index = 0; index < size; index++) word = word * 256 + view.getUint8(from + index)
+  return word
 }
 
 function unicodeName(reader: Reader, from: number, encoding: 'utf8' | 'latin1'): string {

@@ -405,30 +405,28 @@ export function decodeFrom(bytes: Uint8Array, offset: number): { term: Term; nex
 function readTerm(reader: Reader, depth: number): Term {
   if (depth > MAX_DEPTH) throw malformed(reader.at, `at most ${MAX_DEPTH} levels`, 'more')
   const tag = readByte(reader)
+  // They are compared in this order: what comes most comes first.
   switch (tag) {
+    case SMALL_ATOM_UTF8_EXT:
+      return readAtomBody(reader, tag)
+    case BINARY_EXT:
+      return readBytes(reader, readWord(reader))
     case SMALL_INTEGER_EXT:
       return readByte(reader)
     case INTEGER_EXT:
       return readWord(reader) | 0
-    case SMALL_ATOM_UTF8_EXT:
-    case ATOM_UTF8_EXT:
-    case ATOM_EXT:
-    case SMALL_ATOM_EXT:
-      return readAtomBody(reader, tag)
     case SMALL_TUPLE_EXT:
       return { type: 'tuple', elements: readElements(reader, readByte(reader), depth) }
+    case MAP_EXT:
+      return readMap(reader, depth)
+    case LIST_EXT:
+      return readList(reader, depth)
     case LARGE_TUPLE_EXT:
       return { type: 'tuple', elements: readElements(reader, readWord(reader), depth) }
     case NIL_EXT:
       return []
     case STRING_EXT:
       return readByteList(reader)
-    case LIST_EXT:
-      return readList(reader, depth)
-    case BINARY_EXT:
-      return readBytes(reader, readWord(reader))
-    case MAP_EXT:
-      return readMap(reader, depth)
     case NEW_PID_EXT:
     case PID_EXT:
       return readPid(reader, tag)
@@ -447,6 +445,10 @@ function readTerm(reader: Reader, depth: number): Term {
       return readFloat(reader)
     case FLOAT_EXT:
       return readDecimalFloat(reader)
+    case ATOM_UTF8_EXT:
+    case ATOM_EXT:
+    case SMALL_ATOM_EXT:
+      return readAtomBody(reader, tag)
     case BIT_BINARY_EXT:
       return readBitString(reader)
     case EXPORT_EXT:
