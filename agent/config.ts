@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { LineCounter, parseDocument } from 'yaml'
-import * as z from 'zod/mini'
-import { type Config, configSchema, parseConfig } from '../core/config.ts'
+import { type Config, parseConfig } from '../core/config.ts'
 import { configError } from '../core/config-error.ts'
 import { RollcallError } from '../core/error.ts'
 import { basenameOf, hostOf, isNodeName, type NodeName, nodeName } from '../core/node.ts'
@@ -11,11 +10,6 @@ type Environment = Record<string, string | undefined>
 /** Reads and validates a config file, YAML or JSON by its content. Throws `config` for every mistake in it. */
 export async function readConfig(file: string, env: Environment): Promise<Config> {
   return parseConfig(parseYaml(await readText(file), file), { file, env })
-}
-
-/** The JSON Schema (draft 2020-12) of the config file, as it is written: with durations as text, and only required keys required. */
-export function configJsonSchema(): object {
-  return z.toJSONSchema(configSchema, { io: 'input', target: 'draft-2020-12' })
 }
 
 /** This node's name: of the config, else ROLLCALL_NODE, else RELEASE_NODE (which an Elixir or Gleam release sets); undefined without one. */

@@ -19,7 +19,7 @@ export async function readState(file: string, log: Log): Promise<State | undefin
 
 /** Replaces the file at once or not at all, whatever happens meanwhile. Mode 0600. Throws `state_not_written`. */
 export async function writeState(file: string, state: State): Promise<void> {
-  // The global one: importing node:crypto would cost 3 MB in each agent, whether it keeps a state or not.
+  // The global one: importing node:crypto would cost 1.5 MB in each agent, whether it keeps a state or not.
   const temporary = `${file}.${crypto.randomUUID()}.tmp`
   try {
     await writeNew(temporary, `${JSON.stringify(state)}\n`)

@@ -2,9 +2,8 @@ import type { SourceConfig } from '../../core/config.ts'
 import { RollcallError } from '../../core/error.ts'
 import type { Observation } from '../../core/member.ts'
 import type { NodeName } from '../../core/node.ts'
-import { exchange, resolvConf } from '../../functions/exchange.ts'
 import { resolvers } from '../../functions/resolvers/index.ts'
-import type { Log, Source } from '../../functions/resolvers/source.ts'
+import type { Log, Source, SourceContext } from '../../functions/resolvers/source.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import { createLook, type Look, poll, requireObservation } from './poll.ts'
 
@@ -42,6 +41,12 @@ export interface OpenSourceOptions {
 // A source has timeouts of its own, whose messages say more: this one is for a source that hangs in spite of them.
 const LOOK_TIMEOUT_MS = 30_000
 
+// Loaded when DNS is asked: other sources need no sockets of their own.
+const sockets: Required<Pick<SourceContext, 'exchange' | 'resolvConf'>> = {
+  exchange: async (...given) => (await import('../../functions/exchange.ts')).exchange(...given),
+  resolvConf: async () => (await import('../../functions/exchange.ts')).resolvConf(),
+}
+
 /** Loads a source and gives it its surroundings. Throws `config` where no agent can ask its kind. */
 export async function openSource(config: SourceConfig, options: OpenSourceOptions): Promise<OpenSource> {
   const { topology, intervalMs, self, log, clock = systemClock, load = loadSource, listenMs } = options
@@ -53,8 +58,7 @@ export async function openSource(config: SourceConfig, options: OpenSourceOption
     now,
     log,
     fetch: globalThis.fetch,
-    exchange,
-    resolvConf,
+    ...sockets,
   }
   const given = config.kind === 'function' ? { topology, ...config.options } : config.options
   const { timeout } = config.options
