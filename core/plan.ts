@@ -1,5 +1,5 @@
 import { peersAfter, planDials, sortOutUnlinked, type Unlinked } from './dial.ts'
-import { fold, unheardSource } from './fold.ts'
+import { type FoldEvent, fold, unheardSource } from './fold.ts'
 import type { Observation } from './member.ts'
 import type { NodeName } from './node.ts'
 import type { Policy } from './policy.ts'
@@ -103,7 +103,9 @@ export interface Draft {
   readonly input: PlanInput
   /** Connected now; self counts as linked to itself. */
   readonly linked: ReadonlySet<NodeName>
+  /** Listed by a source for the first time, or again. */
   readonly fresh: Set<NodeName>
+  /** Listed with another id than before: new nodes under old names. */
   readonly renewed: Set<NodeName>
   /** How dials ended, where that is known. */
   readonly outcomes: ReadonlyMap<NodeName, boolean>
@@ -188,37 +190,37 @@ function observe(topology: string, asked: PlanTopology, state: State, draft: Dra
   const { input, linked, fresh, renewed, events } = draft
   const intervalMs = asked.intervalMs > 0 ? asked.intervalMs : NEVER_MS
   const known = Object.hasOwn(state.topologies, topology) ? state.topologies[topology] : undefined
-  const view: TopologyState = {
-    clock: (known?.clock ?? 0) + Math.min(Math.max(0, input.now - state.at), intervalMs),
-    formed: known?.formed ?? false,
-    sources: {},
-    removed: known?.removed ?? [],
-    removalClocks: [],
-    reported: known?.reported ?? [],
-  }
-  view.removalClocks = (known?.removalClocks ?? []).filter((removed) => view.clock - removed < asked.policy.confirm)
+  const clock = (known?.clock ?? 0) + Math.min(Math.max(0, input.now - state.at), intervalMs)
+  const sources: TopologyState['sources'] = {}
   for (const id of asked.sources) {
     const heard = known !== undefined && Object.hasOwn(known.sources, id) ? known.sources[id] : undefined
     const source = workingCopy(heard ?? unheardSource(), input.now, linked)
-    view.sources[id] = source
-    const news = asked.observations.filter((observation) => observation.source === id)
-    for (const observation of news.toSorted((a, b) => a.at - b.at)) {
-      fold(source, observation, {
-        self: input.self,
-        now: input.now,
-        clock: view.clock,
-        intervalMs,
-        policy: asked.policy,
-        linked,
-        emit: (event) => {
-          if (event.type === 'member_listed' && event.node !== undefined) fresh.add(event.node)
-          if (event.type === 'member_renewed' && event.node !== undefined) renewed.add(event.node)
-          events.push({ topology, source: id, ...event })
-        },
-      })
+    sources[id] = source
+    const context = {
+      self: input.self,
+      now: input.now,
+      clock,
+      intervalMs,
+      policy: asked.policy,
+      linked,
+      emit(event: FoldEvent) {
+        if (event.type === 'member_listed' && event.node !== undefined) fresh.add(event.node)
+        if (event.type === 'member_renewed' && event.node !== undefined) renewed.add(event.node)
+        events.push({ topology, source: id, ...event })
+      },
     }
+    const news = asked.observations.filter((observation) => observation.source === id)
+    for (const observation of news.toSorted((a, b) => a.at - b.at)) fold(source, observation, context)
   }
-  return viewOf(view, input.self, asked.policy, intervalMs)
+  const after: TopologyState = {
+    clock,
+    formed: known?.formed ?? false,
+    sources,
+    removed: known?.removed ?? [],
+    removalClocks: known?.removalClocks.filter((removed) => clock - removed < asked.policy.confirm) ?? [],
+    reported: known?.reported ?? [],
+  }
+  return viewOf(after, input.self, asked.policy, intervalMs)
 }
 
 /** Removes who is due, within the guard; says when the guard goes up and down. */
@@ -265,6 +267,7 @@ function planCuts(views: readonly View[], { input, linked, due }: Draft): Pick<P
   const disconnect: Plan['disconnect'] = []
   const hold: Plan['hold'] = []
   const standing = views.flatMap(({ standings }) => [...standings.keys()])
+  // Self has no link to cut, and is judged by itself.
   const questioned = new Set(standing.filter((node) => linked.has(node) && node !== input.self))
   for (const node of questioned) {
     const knowing = views.filter((view) => view.standings.has(node) || (views.length > 1 && view.knows(node)))
