@@ -192,6 +192,22 @@ suite('encode and decode', () => {
     )
   })
 
+  test('tells names apart that begin and end alike', () => {
+    const names = [
+      '',
+      'a',
+      'ab',
+      'ba',
+      'abc',
+      'abcd',
+      'abcda',
+      'same-01-suffixes',
+      'same-02-suffixes',
+      'same-011-suffixes',
+    ]
+    for (const name of [...names, ...names]) assert.deepEqual(decode(encode(atom(name))), atom(name))
+  })
+
   test('a term that could not be encoded leaves nothing behind', () => {
     assert.throws(() => encode(tuple(atom('before'), { type: 'float', value: Number.NaN })), isEtfError)
     assert.deepEqual(Buffer.from(encode(1)).toString('hex'), '836101')
