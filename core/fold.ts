@@ -98,10 +98,13 @@ function foldFailure(source: SourceState, failure: Observation & { outcome: 'fai
 /** The steady state, told without building a set: the same names in the same order, and nothing said beside them. */
 function repeatsLastAnswer(source: SourceState, members: readonly Member[]): boolean {
   const { listed, details, leavingClocks } = source
-  if (members.length !== listed.length || Object.keys(leavingClocks).length > 0) return false
+  if (members.length !== listed.length || !isEmpty(leavingClocks)) return false
+  const saysNoMore = isEmpty(details)
   return members.every((member, index) => {
     if (member.node !== listed[index] || member.status !== 'up') return false
-    if (member.id === undefined && member.address === undefined) return details[member.node] === undefined
+    if (member.id === undefined && member.address === undefined) {
+      return saysNoMore || details[member.node] === undefined
+    }
     return sameDetails(details[member.node], member)
   })
 }
@@ -122,7 +125,7 @@ function readAnswer(
   }
   source.listed = listed
   source.details = { ...source.details }
-  const nobodyLeaves = Object.keys(source.leavingClocks).length === 0
+  const nobodyLeaves = isEmpty(source.leavingClocks)
   for (const member of members) {
     const plain = member?.status === 'up' && member.id === undefined && member.address === undefined
     if (!(plain && nobodyLeaves) && isNodeName(member?.node)) adoptDetails(source, member, context)
@@ -236,6 +239,11 @@ function sameDetails(before: SourceState['details'][string] | undefined, { id, a
   if (id !== undefined && before?.id !== id) return false
   if (address === undefined) return true
   return before?.address?.host === address.host && before.address.port === address.port
+}
+
+function isEmpty(record: object): boolean {
+  for (const _key in record) return false
+  return true
 }
 
 function noteReturn(source: SourceState, node: NodeName, clock: number): void {
