@@ -92,6 +92,11 @@ agent: { listen: "${listen}" }
     return { process: child, plan, terminate: () => end(child), log: () => log }
   }
 
+  async function replaceAgent(last: number, source?: string): Promise<void> {
+    await agents.get(last)?.terminate()
+    agents.set(last, await startAgent(last, source))
+  }
+
   async function linksOf(last: number): Promise<string[]> {
     const peer = peers.get(last)
     if (peer === undefined) throw new Error(`no node ${last}`)
@@ -236,7 +241,7 @@ agent: { listen: "${listen}" }
 
   test('a node whose own agent disagrees is left alone, and the plan says disputed', async () => {
     const everybody = [11, 12, 13, 14].map(nodeAt).join(', ')
-    agents.set(14, await startAgent(14, `static: { nodes: [${everybody}] }`))
+    await replaceAgent(14, `static: { nodes: [${everybody}] }`)
     const lost = await lossesOf(11, 12, 13, 14)
     await named.update(`update delete ${record(14).replace(' 0', '')}`)
     for (const last of [11, 12, 13]) {
@@ -248,8 +253,7 @@ agent: { listen: "${listen}" }
     assert.ok(await isMesh(11, 12, 13, 14))
     assert.equal(await lossesOf(11, 12, 13, 14), lost)
     await named.update(`update add ${record(14)}`)
-    await agents.get(14)?.terminate()
-    agents.set(14, await startAgent(14))
+    await replaceAgent(14)
     await meshOf(11, 12, 13, 14)
   })
 
