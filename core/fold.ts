@@ -1,5 +1,7 @@
-import { type Member, type Observation } from './member.ts'
+import { changeOf } from './change.ts'
+import type { Member, Observation } from './member.ts'
 import { isNodeName, type NodeName } from './node.ts'
+import type { PlanEvent } from './plan.ts'
 import type { Policy } from './policy.ts'
 import type { Missing, SourceState } from './state.ts'
 
@@ -16,19 +18,7 @@ export interface FoldContext {
   readonly emit: (event: FoldEvent) => void
 }
 
-export interface FoldEvent {
-  type:
-    | 'member_listed'
-    | 'member_leaving'
-    | 'member_renewed'
-    | 'source_failed'
-    | 'source_recovered'
-    | 'source_doubted'
-    | 'source_trusted'
-    | 'members_skipped'
-  node?: NodeName
-  message: string
-}
+export type FoldEvent = Pick<PlanEvent, 'type' | 'node' | 'message'>
 
 /** A source that was never heard. */
 export function unheardSource(): SourceState {
@@ -111,14 +101,11 @@ function repeatsLastAnswer(source: SourceState, members: readonly Member[]): boo
 
 function readAnswer(
   source: SourceState,
-  members: readonly Member[],
+  answer: readonly Member[],
   context: FoldContext & { complete: boolean },
 ): void {
   const { clock, linked } = context
-  const change = sortedChange(source.listed, members) ?? unsortedChange(source.listed, members)
-  if (change === undefined) return readAnswer(source, withoutRepeats(members), context)
-
-  const { listed, added, unnamed, skipped } = change
+  const { members, listed, added, unnamed, skipped } = changeOf(source.listed, answer)
   if (skipped.length > 0) {
     const sample = JSON.stringify(skipped[0])?.slice(0, 80)
     context.emit({ type: 'members_skipped', message: `${skipped.length} skipped: expected node names, got ${sample}` })
@@ -141,78 +128,6 @@ function readAnswer(
     // Only an answer that claims to be whole leaves anybody out.
     source.missing[node] = context.complete && linked.has(node) ? { ...missing, linked: true } : missing
   }
-}
-
-/** What an answer changes: whom it names now, in its order, whom for the first time, whom not any more, and what were no names. */
-interface Change {
-  readonly listed: NodeName[]
-  readonly added: NodeName[]
-  readonly unnamed: Iterable<NodeName>
-  readonly skipped: unknown[]
-}
-
-/** By merging, without any set: for answers in order, as most sources give them. Undefined where either is not. */
-function sortedChange(before: readonly NodeName[], members: readonly Member[]): Change | undefined {
-  const [listed, added, unnamed]: [NodeName[], NodeName[], NodeName[]] = [[], [], []]
-  let [at, last, previous] = [0, '', '']
-  for (const member of members) {
-    const node = member?.node
-    if (!(node > previous)) return undefined
-    for (let other = before[at]; other !== undefined && other < node; other = before[++at]) {
-      if (other <= last) return undefined
-      unnamed.push(other)
-      last = other
-    }
-    if (before[at] === node) {
-      at++
-      last = node
-    } else {
-      if (!isNodeName(node)) return undefined
-      added.push(node)
-    }
-    listed.push(node)
-    previous = node
-  }
-  for (const other of before.slice(at)) {
-    if (other <= last) return undefined
-    unnamed.push(other)
-    last = other
-  }
-  return { listed, added, unnamed, skipped: [] }
-}
-
-/** In any order. Undefined when a name stands in it twice. */
-function unsortedChange(before: readonly NodeName[], members: readonly Member[]): Change | undefined {
-  // Emptied as it goes: what is left of it was not named. A second set is a cost that shows at 100,000 nodes.
-  const unnamed = new Set(before)
-  const added = new Set<NodeName>()
-  const listed: NodeName[] = []
-  const skipped: unknown[] = []
-  for (const member of members) {
-    const node = member?.node
-    if (!unnamed.delete(node)) {
-      if (!isNodeName(node)) {
-        skipped.push(node)
-        continue
-      }
-      added.add(node)
-    }
-    listed.push(node)
-  }
-  // What was named before and is named twice looks new the second time.
-  if (added.size > 0 && listed.filter((node) => added.has(node)).length > added.size) return undefined
-  return { listed, added: [...added], unnamed, skipped }
-}
-
-/** Of two records of one name the one with another id is a successor, and `up` is right; with the same id `leaving` is. */
-function withoutRepeats(members: readonly Member[]): Member[] {
-  const chosen = new Map<NodeName, Member>()
-  for (const member of members) {
-    const other = chosen.get(member?.node)
-    const preferred = other !== undefined && other.id !== member.id ? 'up' : 'leaving'
-    if (other === undefined || member.status === preferred) chosen.set(member?.node, member)
-  }
-  return [...chosen.values()]
 }
 
 function adoptDetails(source: SourceState, member: Member, context: FoldContext): void {

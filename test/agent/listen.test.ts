@@ -11,6 +11,14 @@ import { complete, createFakeLog } from './fakes.ts'
 const SELF = 'a@10.0.0.1'
 const [B, C] = ['b@10.0.0.2', 'c@10.0.0.3'] as const
 
+const NOTHING = {
+  plan: () => undefined,
+  links: () => new Set<string>(),
+  missing: () => [],
+  on: () => () => undefined,
+  leave: async () => {},
+}
+
 function planOf(): Plan {
   const observations = [complete('dns', 1_000, [SELF, B, C])]
   const web = { sources: ['dns', 'ec2'], intervalMs: 5_000, policy: { ...defaultPolicy }, observations }
@@ -134,30 +142,16 @@ test('another path or method is a problem in JSON', async (t) => {
 
 test('a port in use is an error that says what to do', async (t) => {
   const { url } = await setUp(t)
-  const view = {
-    plan: () => undefined,
-    links: () => new Set<string>(),
-    missing: () => [],
-    on: () => () => undefined,
-    leave: async () => {},
-  }
   const { signal } = new AbortController()
-  await assert.rejects(serveHealth(new URL(url).host, { view, signal }), {
+  await assert.rejects(serveHealth(new URL(url).host, { view: NOTHING, signal }), {
     code: 'port_in_use',
     message: /expected to listen on 127\.0\.0\.1:\d+, got EADDRINUSE: end the other program/,
   })
 })
 
 test('an address of another machine is an error', async () => {
-  const view = {
-    plan: () => undefined,
-    links: () => new Set<string>(),
-    missing: () => [],
-    on: () => () => undefined,
-    leave: async () => {},
-  }
   const { signal } = new AbortController()
-  await assert.rejects(serveHealth('192.0.2.1:0', { view, signal }), { code: 'listen' })
+  await assert.rejects(serveHealth('192.0.2.1:0', { view: NOTHING, signal }), { code: 'listen' })
 })
 
 test('IPv6 in brackets is an address too', async (t) => {
