@@ -1,19 +1,29 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { RollcallError } from '../../core/error.ts'
-import type { NodeName } from '../../core/node.ts'
+import { isNodeName, type NodeName } from '../../core/node.ts'
+import {
+  areSufficient,
+  decodeAck,
+  decodeChallenge,
+  decodeName,
+  decodeReply,
+  decodeStatus,
+  digest,
+  encodeAck,
+  encodeChallenge,
+  encodeName,
+  encodeReply,
+  encodeStatus,
+  failure,
+  garbled,
+  type Introduction,
+  proves,
+} from './handshake-message.ts'
 import { causeOf, type FrameReader, STEP_TIMEOUT_MS } from './socket.ts'
-
-/** What each side says of itself in the handshake. */
-export interface Introduction {
-  readonly flags: bigint
-  readonly creation: number
-  readonly name: NodeName
-}
 
 export interface HandshakeOptions {
   readonly self: Introduction
-  readonly peer: NodeName
   readonly cookie: string
   /** 2 on plain TCP; over TLS 4, from the first frame on. */
   readonly headerBytes: 2 | 4
@@ -21,55 +31,100 @@ export interface HandshakeOptions {
   readonly signal?: AbortSignal
 }
 
-/**
- * What a hidden rollcall node can do. Bits as in OTP's dist.hrl; the manual's value for MANDATORY_25_DIGEST is wrong.
- * DIST_HDR_ATOM_CACHE and FRAGMENTS stay off: with either, the BEAM takes no plain pass-through frame any more.
- */
-export const HIDDEN_FLAGS =
-  0x4n | // EXTENDED_REFERENCES
-  0x8n | // DIST_MONITOR
-  0x10n | // FUN_TAGS
-  0x20n | // DIST_MONITOR_NAME
-  0x80n | // NEW_FUN_TAGS
-  0x100n | // EXTENDED_PIDS_PORTS
-  0x200n | // EXPORT_PTR_TAG
-  0x400n | // BIT_BINARIES
-  0x800n | // NEW_FLOATS
-  0x10000n | // UTF8_ATOMS
-  0x20000n | // MAP_TAG
-  0x40000n | // BIG_CREATION
-  0x80000n | // SEND_SENDER
-  0x100000n | // BIG_SEQTRACE_LABELS
-  0x400000n | // EXIT_PAYLOAD
-  0x1000000n | // HANDSHAKE_23
-  0x2000000n | // UNLINK_ID
-  0x4000000n | // MANDATORY_25_DIGEST
-  (0xdn << 32n) // SPAWN, V4_NC, ALIAS
-
 // Two names, flags and a few numbers: more is no handshake.
 const MAX_HANDSHAKE_BYTES = 4_096
-const DIGEST_BYTES = 16
+
+/** What is agreed with a peer. */
+export interface Handshake {
+  readonly peer: Introduction
+  /** Whether a connection that the peer had under our name, or we under its name, is given up for this one. */
+  readonly replaced: boolean
+}
 
 /**
  * Dials: the initiator's side of the version 6 handshake on a fresh socket. Resolves once both have proven to know the
- * cookie, and says whether the peer gave up another connection under our name; else throws, and the caller destroys the socket. Codes: `cookie_rejected`,
- * `digest_wrong`, `wrong_node`, `handshake_refused`, `handshake_closed`, `handshake_timeout`, `handshake_garbled`.
+ * cookie; else throws, and the caller destroys the socket. Codes: `cookie_rejected`, `digest_wrong`, `wrong_node`,
+ * `handshake_refused`, `handshake_nok` (the peer dials us itself), `handshake_closed`, `handshake_timeout`, `handshake_garbled`.
  * https://www.erlang.org/doc/apps/erts/erl_dist_protocol.html
  */
 export async function initiate(
   socket: Socket,
   reader: FrameReader,
-  options: HandshakeOptions,
-): Promise<{ replaced: boolean }> {
-  const { self, peer, cookie, headerBytes, stepTimeoutMs = STEP_TIMEOUT_MS, signal } = options
+  { peer, ...options }: HandshakeOptions & { readonly peer: NodeName },
+): Promise<Handshake> {
+  const { self, cookie } = options
+  return await converse(socket, reader, { ...options, peer }, async ({ send, receive }) => {
+    send(encodeName(self))
+    const status = decodeStatus(await receive('status'))
+    if (status === 'alive') send(encodeStatus('true'))
+    else if (status !== 'ok' && status !== 'ok_simultaneous') throw refused(status, peer)
 
+    const challenged = decodeChallenge(await receive('challenge'))
+    if (challenged.name !== peer) {
+      throw failure('wrong_node', `${peer}, got ${challenged.name}: another node listens on its port`)
+    }
+    const challenge = randomBytes(4).readUInt32BE()
+    send(encodeReply(challenge, digest(cookie, challenged.challenge)))
+    if (!proves(decodeAck(await receive('ack')), cookie, challenge)) throw digestWrong(peer)
+    return { peer: challenged, replaced: status === 'alive' }
+  })
+}
+
+/** What the acceptor says to a peer that gave its name. */
+export type Status = 'ok' | 'ok_simultaneous' | 'nok' | 'not_allowed' | 'alive'
+
+export interface AcceptOptions extends HandshakeOptions {
+  /** Decides by the name alone, which nobody has proven yet: it must change nothing. */
+  readonly answer: (peer: Introduction) => Status
+  /** Asked once the peer has proven to know the cookie, and last: false closes. */
+  readonly admit: (peer: Introduction, status: Status) => boolean
+}
+
+/**
+ * Accepts: the other side of the same handshake. Throws `handshake_refused` where `answer` or `admit` said no, `digest_wrong`, and
+ * `handshake_closed`, `handshake_timeout` or `handshake_garbled`.
+ */
+export async function accept(socket: Socket, reader: FrameReader, options: AcceptOptions): Promise<Handshake> {
+  const { self, cookie, answer, admit } = options
+  return await converse(socket, reader, { ...options, peer: 'who dialled' }, async ({ send, receive }) => {
+    const peer = decodeName(await receive('name'))
+    if (!isNodeName(peer.name)) throw failure('handshake_garbled', `a node name, got ${JSON.stringify(peer.name)}`)
+    const status = areSufficient(peer.flags) ? answer(peer) : 'not_allowed'
+    send(encodeStatus(status))
+    if (status === 'nok' || status === 'not_allowed') throw turnedAway(peer, status)
+    if (status === 'alive' && decodeStatus(await receive('status')) !== 'true') throw turnedAway(peer, status)
+
+    const challenge = randomBytes(4).readUInt32BE()
+    send(encodeChallenge({ ...self, challenge }))
+    const reply = decodeReply(await receive('reply'))
+    if (!proves(reply.proof, cookie, challenge)) throw digestWrong(peer.name)
+    if (!admit(peer, status)) throw turnedAway(peer, status)
+    send(encodeAck(digest(cookie, reply.challenge)))
+    return { peer, replaced: status === 'alive' }
+  })
+}
+
+interface Dialogue {
+  readonly send: (body: Buffer) => void
+  readonly receive: (step: Step) => Promise<Buffer>
+}
+
+type Step = 'name' | 'status' | 'challenge' | 'reply' | 'ack'
+
+/** Talks in frames, each waited for `stepTimeoutMs` at most. */
+async function converse(
+  socket: Socket,
+  reader: FrameReader,
+  { peer, headerBytes, stepTimeoutMs = STEP_TIMEOUT_MS, signal }: HandshakeOptions & { readonly peer: string },
+  talk: (dialogue: Dialogue) => Promise<Handshake>,
+): Promise<Handshake> {
   function send(body: Buffer): void {
     const head = Buffer.alloc(headerBytes)
     head.writeUIntBE(body.length, 0, headerBytes)
     socket.write(Buffer.concat([head, body]))
   }
 
-  async function receive(step: 'status' | 'challenge' | 'ack'): Promise<Buffer> {
+  async function receive(step: Step): Promise<Buffer> {
     const giveUp = () =>
       socket.destroy(
         failure(
@@ -94,26 +149,7 @@ export async function initiate(
   signal?.addEventListener('abort', onAbort)
   try {
     signal?.throwIfAborted()
-    send(encodeName(self))
-    const status = decodeStatus(await receive('status'))
-    if (status === 'alive') send(Buffer.from('strue', 'latin1'))
-    else if (status !== 'ok' && status !== 'ok_simultaneous') throw refused(status, peer)
-
-    const { challenge, name } = decodeChallenge(await receive('challenge'))
-    if (name !== peer) {
-      throw failure('wrong_node', `${peer}, got ${name}: another node listens on its port`)
-    }
-    const ownChallenge = randomBytes(4).readUInt32BE()
-    send(encodeReply(ownChallenge, digest(cookie, challenge)))
-    const ack = await receive('ack')
-    if (ack.length !== 1 + DIGEST_BYTES || ack[0] !== 0x61) throw garbled('an ack', ack)
-    if (!timingSafeEqual(ack.subarray(1), digest(cookie, ownChallenge))) {
-      throw failure(
-        'digest_wrong',
-        `${peer} to prove that it knows the cookie, got a wrong digest: is it the node it says?`,
-      )
-    }
-    return { replaced: status === 'alive' }
+    return await talk({ send, receive })
   } catch (error) {
     signal?.throwIfAborted()
     throw error
@@ -122,41 +158,15 @@ export async function initiate(
   }
 }
 
-function encodeName({ flags, creation, name }: Introduction): Buffer {
-  const head = Buffer.alloc(15)
-  head.write('N', 'latin1')
-  head.writeBigUInt64BE(flags, 1)
-  head.writeUInt32BE(creation, 9)
-  head.writeUInt16BE(name.length, 13)
-  return Buffer.concat([head, Buffer.from(name, 'latin1')])
+function turnedAway({ name }: Introduction, status: Status): RollcallError {
+  return failure('handshake_refused', `to let ${name} in, got it turned away with ${status}`)
 }
 
-function encodeReply(challenge: number, proof: Buffer): Buffer {
-  const head = Buffer.from('r0000', 'latin1')
-  head.writeUInt32BE(challenge, 1)
-  return Buffer.concat([head, proof])
-}
-
-function decodeStatus(body: Buffer): string {
-  if (body[0] !== 0x73) throw garbled('a status', body)
-  return body.toString('latin1', 1)
-}
-
-/** Bytes behind the name are for later versions and ignored. */
-function decodeChallenge(body: Buffer): Introduction & { challenge: number } {
-  if (body[0] !== 0x4e || body.length < 19) throw garbled('a challenge of version 6 (OTP 23 or later)', body)
-  const end = 19 + body.readUInt16BE(17)
-  if (body.length < end) throw garbled('a whole name', body)
-  return {
-    flags: body.readBigUInt64BE(1),
-    challenge: body.readUInt32BE(9),
-    creation: body.readUInt32BE(13),
-    name: body.toString('latin1', 19, end),
-  }
-}
-
-function digest(cookie: string, challenge: number): Buffer {
-  return createHash('md5').update(cookie, 'latin1').update(String(challenge)).digest()
+function digestWrong(peer: NodeName): RollcallError {
+  return failure(
+    'digest_wrong',
+    `${peer} to prove that it knows the cookie, got a wrong digest: do both have the same?`,
+  )
 }
 
 function refused(status: string, peer: NodeName): RollcallError {
@@ -164,10 +174,11 @@ function refused(status: string, peer: NodeName): RollcallError {
     status === 'nok'
       ? 'it is dialling this name itself'
       : 'does net_kernel:allow/1 leave this name out, or does its OTP want more than this version of rollcall has?'
-  return failure('handshake_refused', `status ok from ${peer}, got ${JSON.stringify(status.slice(0, 32))}: ${check}`)
+  const code = status === 'nok' ? 'handshake_nok' : 'handshake_refused'
+  return failure(code, `status ok from ${peer}, got ${JSON.stringify(status.slice(0, 32))}: ${check}`)
 }
 
-function closed(step: 'status' | 'challenge' | 'ack', peer: NodeName, cause?: unknown): RollcallError {
+function closed(step: Step, peer: string, cause?: unknown): RollcallError {
   if (step === 'ack') {
     // The BEAM gives no reason: it only closes, and writes "Invalid challenge reply" to its own log.
     return failure(
@@ -182,16 +193,4 @@ function closed(step: 'status' | 'challenge' | 'ack', peer: NodeName, cause?: un
     `${step} from ${peer}, got ${got}: is it a node, and do both or none use TLS?`,
     cause,
   )
-}
-
-function garbled(expected: string, got: Buffer | string): RollcallError {
-  const shown = typeof got === 'string' ? got : got.subarray(0, 16).toString('hex') || 'an empty frame'
-  return failure(
-    'handshake_garbled',
-    `${expected}, got ${shown}: is it a node that listens there, and do both or none use TLS?`,
-  )
-}
-
-function failure(code: string, message: string, cause?: unknown): RollcallError {
-  return new RollcallError(code, `[handshake] expected ${message}`, { cause })
 }

@@ -2,9 +2,10 @@ import { describeError, RollcallError } from '../../core/error.ts'
 import type { NodeName } from '../../core/node.ts'
 import type { Log } from '../../functions/resolvers/source.ts'
 import { backoffMs, type Clock } from '../clock.ts'
-import type { Connection, Signal } from './connection.ts'
+import type { Connection } from './connection.ts'
 import { isAtom, isTuple, type Term } from './etf.ts'
-import { type DialOptions, dial } from './node.ts'
+import type { Signal } from './node.ts'
+import { type DialOptions, dial } from './dial.ts'
 import { call, evaluateLinked, showTerm } from './rpc.ts'
 
 export interface LinkChange {

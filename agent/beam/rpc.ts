@@ -1,6 +1,7 @@
 import { RollcallError } from '../../core/error.ts'
-import type { Connection, Signal } from './connection.ts'
+import type { Connection } from './connection.ts'
 import { atom, charlist, isAtom, isKind, isTuple, type Pid, type Term, textOf, tuple } from './etf.ts'
+import type { Signal } from './node.ts'
 
 export interface CallOptions {
   /** 15 s by default: a `net_kernel:connect_node/1` alone takes up to 7 s a step. */

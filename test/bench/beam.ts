@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { createNode, dial } from '../../agent/beam/node.ts'
+import { dial } from '../../agent/beam/dial.ts'
+import { createNode } from '../../agent/beam/node.ts'
 import { startEpmd, startErl } from '../peers/erlang.ts'
 import { missingPrograms } from '../peers/programs.ts'
 import { lineOf, startNode } from './child.ts'

@@ -9,9 +9,11 @@ import { after, before, suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { registeredNames } from '../../agent/beam/epmd.ts'
 import { atom, type Term, textOf, tuple } from '../../agent/beam/etf.ts'
-import { createNode, type DialOptions, dial } from '../../agent/beam/node.ts'
+import { type DialOptions, dial } from '../../agent/beam/dial.ts'
+import { createNode } from '../../agent/beam/node.ts'
 import { call, evaluateLinked } from '../../agent/beam/rpc.ts'
 import { type Epmd, freePort, type Peer, startEpmd, startErl } from './erlang.ts'
+import { until } from './until.ts'
 import { missingPrograms } from './programs.ts'
 
 const cookie = 'secret'
@@ -37,7 +39,10 @@ suite('A dial to a real node', { skip: missingPrograms('erl'), timeout: 60_000 }
     assert.deepEqual(await call(connection, 'erlang', 'nodes', []), [])
     assert.deepEqual(await call(connection, 'erlang', 'nodes', [atom('hidden')]), [atom(self.name)])
     assert.equal(await node.evaluate(`{net_adm:ping('${self.name}'), nodes(hidden)}`), `{pong,['${self.name}']}`)
-    assert.equal(await node.evaluate(`rpc:call('${self.name}', erlang, node, [])`), '{badrpc,notsup}')
+    assert.equal(
+      await node.evaluate(`rpc:call('${self.name}', erlang, node, [])`),
+      "{badrpc,{'EXIT',{undef,[{erlang,node,[],[]}]}}}",
+    )
     const gone = node.evaluate(`monitor_node('${self.name}', true), receive {nodedown, Node} -> Node end`)
     await call(connection, 'erlang', 'node', [])
     connection.close()
@@ -111,8 +116,10 @@ suite('A dial to a real node', { skip: missingPrograms('erl'), timeout: 60_000 }
     const source = 'register(here, self()), Agent ! {node(), "up"}, receive never -> ok end.'
     await evaluateLinked(connection, source, (signal) => void (signal.type === 'message' && resolve(signal.term)))
     assert.deepEqual(await promise, tuple(atom(node.node), [117, 112]))
-    const ended = node.evaluate('monitor(process, here), receive {_, _, _, _, Reason} -> Reason end')
-    await call(connection, 'erlang', 'node', [])
+    const ended = node.evaluate(
+      'monitor(process, here), register(watching, self()), receive {_, _, _, _, Reason} -> Reason end',
+    )
+    await until('the monitor', async () => (await node.evaluate('whereis(watching)')) !== 'undefined')
     connection.close()
     assert.equal(await ended, 'noconnection')
     await assert.rejects(

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import type { Connection, Signal } from '../../../agent/beam/connection.ts'
-import { atom, decodeFrom, encode, type Pid, type Ref, type Term, tuple } from '../../../agent/beam/etf.ts'
-import { createNode, dial } from '../../../agent/beam/node.ts'
+import type { Connection } from '../../../agent/beam/connection.ts'
+import { atom, decodeFrom, encode, isTuple, type Pid, type Ref, type Term, tuple } from '../../../agent/beam/etf.ts'
+import { dial } from '../../../agent/beam/dial.ts'
+import { createNode, type Signal } from '../../../agent/beam/node.ts'
 import { call } from '../../../agent/beam/rpc.ts'
 import { acceptAs, frame, startFake } from './fake-node.ts'
 
@@ -127,7 +128,10 @@ test('a ping is answered with its improper tag as it came', async (t) => {
   socket.write(
     message(tuple(6, theirs, atom(''), atom('net_kernel')), tuple(atom('$gen_call'), tuple(theirs, tag), request)),
   )
-  assert.deepEqual(await next(), [tuple(2, atom(''), theirs), tuple(tag, atom('yes'))])
+  const [control, answer] = await next()
+  // Through the alias: a ping that was given up leaves nothing in the mailbox of who asked.
+  assert.ok(isTuple(control, 3))
+  assert.deepEqual([control.elements[0], control.elements[2], answer], [33, ref, tuple(tag, atom('yes'))])
 })
 
 test('a tick is echoed when nothing was written since the one before', async (t) => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
-import { createNode, dial } from '../../../agent/beam/node.ts'
+import { dial } from '../../../agent/beam/dial.ts'
+import { createNode } from '../../../agent/beam/node.ts'
 import { createFrameReader } from '../../../agent/beam/socket.ts'
 import { acceptAs, challengeOf, frame, startFake } from './fake-node.ts'
 
@@ -67,7 +68,7 @@ for (const [what, script, code] of [
   ['bytes of another protocol', (socket: Socket) => socket.write('SSH-2.0-OpenSSH_9.9\r\n'), 'handshake_garbled'],
   ['a frame that is no status', say(Buffer.from('x')), 'handshake_garbled'],
   ['an empty frame', say(Buffer.alloc(0)), 'handshake_garbled'],
-  ['status nok', say(Buffer.from('snok')), 'handshake_refused'],
+  ['status nok', say(Buffer.from('snok')), 'handshake_nok'],
   ['status not_allowed', say(Buffer.from('snot_allowed')), 'handshake_refused'],
   ['a challenge cut short', say(Buffer.from('sok'), challengeOf(PEER, 1).subarray(0, 20)), 'handshake_garbled'],
   ['a challenge of version 5', say(Buffer.from('sok'), Buffer.from('n00000000000000')), 'handshake_garbled'],

@@ -1,0 +1,73 @@
+import { atom, binary, encode, isAtom, isTuple, type Term, tuple } from './etf.ts'
+
+/** A function that other nodes may call. What it gives or resolves with is the value there; nothing is the atom `ok`. */
+export type ExposedFunction = (...args: Term[]) => Term | undefined | void | Promise<Term | undefined | void>
+
+/** What a node lets others call, by module and function. */
+export type Modules = Readonly<Record<string, Readonly<Record<string, ExposedFunction>>>>
+
+/** What a SPAWN_REQUEST wants run. */
+export interface Call {
+  readonly module: string
+  readonly name: string
+  readonly args: readonly Term[]
+  /** Of erpc, which wants the value in the reason of the end. */
+  readonly reference?: Term
+}
+
+/** Reads the target of a SPAWN_REQUEST: a function, or one through erpc; undefined where it is neither. */
+export function readCall(target: Term | undefined, args: Term): Call | undefined {
+  const [module, name] = isTuple(target, 3) ? target.elements : []
+  if (!isAtom(module) || !isAtom(name) || !Array.isArray(args)) return undefined
+  if (module.name !== 'erpc') return { module: module.name, name: name.name, args }
+  const [reference, ...inner] = name.name === 'execute_call' ? args : [undefined, ...args]
+  const [called, called2, given] = inner
+  if (!isAtom(called) || !isAtom(called2) || !Array.isArray(given)) return undefined
+  return { module: called.name, name: called2.name, args: given, ...(reference !== undefined && { reference }) }
+}
+
+/** The table of the functions that others may call. */
+export interface Functions {
+  /** Adds to the table. The undo takes them back. */
+  expose(modules: Modules): () => void
+  /** Runs one; gives the reason with which its process ends, which carries the value for erpc. Never rejects. */
+  run(call: Call): Promise<Term>
+}
+
+/** An empty table: nothing is callable by default. */
+export function createFunctions(): Functions {
+  const functions = new Map<string, ExposedFunction>()
+  return {
+    expose(modules) {
+      const added = Object.entries(modules).flatMap(([module, table]) =>
+        Object.entries(table).map(([called, exposed]): [string, ExposedFunction] => [`${module}:${called}`, exposed]),
+      )
+      for (const [key, exposed] of added) functions.set(key, exposed)
+      return () => {
+        for (const [key, exposed] of added) if (functions.get(key) === exposed) functions.delete(key)
+      }
+    },
+
+    async run({ module, name, args, reference }) {
+      const exposed = functions.get(`${module}:${name}`)
+      if (exposed === undefined) {
+        const undefinedThere = [tuple(atom(module), atom(name), [...args], [])]
+        if (reference === undefined) return tuple(atom('undef'), undefinedThere)
+        return tuple(reference, atom('error'), atom('undef'), undefinedThere)
+      }
+      try {
+        const value = (await exposed(...args)) ?? atom('ok')
+        // What is no term, a string say, must come to the caller as an error, not end this process.
+        encode(value)
+        return reference === undefined ? atom('normal') : tuple(reference, atom('return'), value)
+      } catch (error) {
+        return reference === undefined ? raised(error) : tuple(reference, atom('error'), raised(error), [])
+      }
+    },
+  }
+}
+
+/** How an error of JavaScript is told to the BEAM: `{javascript, <<"TypeError: …">>}`. */
+export function raised(error: unknown): Term {
+  return tuple(atom('javascript'), binary(String(error)))
+}
