@@ -1,5 +1,6 @@
 import type { AuthEntry, Config } from '../core/config.ts'
 import { RollcallError } from '../core/error.ts'
+import { matches } from '../core/pattern.ts'
 
 /** What a call wants; absent parts are not asked for. */
 export interface Wish {
@@ -61,21 +62,6 @@ export function authorize(caller: AuthEntry, { verb, topology, node }: Wish): vo
 /** Whether the topology is one of the caller's. */
 export function maySee(caller: AuthEntry, topology: string): boolean {
   return caller.topologies === '*' || caller.topologies.includes(topology)
-}
-
-/** Whether `text` matches a pattern in which `*` stands for any run of characters; in linear time, unlike a regular expression. */
-export function matches(pattern: string, text: string): boolean {
-  const [head = '', ...rest] = pattern.split('*')
-  const tail = rest.pop()
-  if (tail === undefined) return text === pattern
-  if (!text.startsWith(head)) return false
-  let from = head.length
-  for (const part of rest) {
-    const at = text.indexOf(part, from)
-    if (at < 0) return false
-    from = at + part.length
-  }
-  return text.length - from >= tail.length && text.endsWith(tail)
 }
 
 function refuseAll(): never {

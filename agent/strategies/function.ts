@@ -3,6 +3,7 @@ import { RollcallError } from '../../core/error.ts'
 import type { Member, Observation } from '../../core/member.ts'
 import { type MembersDocument, membersDocumentSchema, problemSchema } from '../../core/wire.ts'
 import type { Source, SourceContext } from '../../functions/resolvers/source.ts'
+import { get, type HttpAnswer, jsonOf, parseJson, refusal } from './http.ts'
 
 /** When the sources behind an answer were asked, on our clock: the way there and back blurs it. */
 interface Asked {
@@ -64,53 +65,23 @@ function overlap(a: Asked, b: Asked): boolean {
 async function ask(options: FunctionOptions, last: Answer | undefined, context: SourceContext): Promise<Answer> {
   const { url, topology = '', token, timeout } = options
   const target = `${url.replace(/\/+$/, '')}/v1/topologies/${encodeURIComponent(topology)}/members`
-  const deadline = AbortSignal.timeout(timeout)
   const headers = {
-    Accept: 'application/json',
     ...(token !== undefined && { Authorization: `Bearer ${token}` }),
     ...(last?.etag !== undefined && { 'If-None-Match': last.etag }),
   }
-  try {
-    const sentAt = context.now()
-    const response = await context.fetch(target, { headers, signal: AbortSignal.any([context.signal, deadline]) })
-    const receivedAt = context.now()
-    const text = await readText(response, target)
-    if (response.status === 304 && last !== undefined) {
-      return { ...last, asked: askedWhen(response, { sentAt, receivedAt, documentAgeMs: 0 }) }
-    }
-    if (response.status !== 200) throw refusal(response, { text, target, now: receivedAt })
-    const document = parseDocument(text, target)
-    const asked = askedWhen(response, { sentAt, receivedAt, documentAgeMs: document.ageMs })
-    return { etag: response.headers.get('etag') ?? undefined, document, asked }
-  } catch (cause) {
-    if (cause instanceof RollcallError || context.signal.aborted) throw cause
-    if (deadline.aborted) {
-      const message = `[function] expected an answer of ${target} within ${timeout} ms, got none`
-      throw new RollcallError('timeout', message, { cause })
-    }
-    // What fetch says itself is that it failed.
-    const { code, message: reason } = ((cause as Error).cause ?? cause) as { code?: string; message: string }
-    const message = `[function] expected an answer of ${target}, got ${code ?? reason}: check url, and that it can be reached from here`
-    throw new RollcallError('unreachable', message, { cause })
+  const request = { part: 'function', target, headers, timeoutMs: timeout, maxBytes: MAX_BYTES }
+  const answer = await get(request, context)
+  if (answer.status === 304 && last !== undefined) return { ...last, asked: askedWhen(answer, 0) }
+  if (answer.status !== 200) {
+    throw refusal(answer, { advice: ADVICE, detail: problemSchema.safeParse(parseJson(answer.text)).data?.code })
   }
-}
-
-async function readText(response: Response, target: string): Promise<string> {
-  const decoder = new TextDecoder()
-  let [text, bytes] = ['', 0]
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.byteLength
-    if (bytes > MAX_BYTES) throw badAnswer(`at most ${MAX_BYTES} bytes of ${target}, got more`)
-    text += decoder.decode(chunk, { stream: true })
-  }
-  return text + decoder.decode()
+  const document = parseDocument(answer)
+  const etag = answer.headers.get('etag') ?? undefined
+  return { etag, document, asked: askedWhen(answer, document.ageMs) }
 }
 
 /** Own time minus the age that the answer tells. A cache on the way ages it in `Age` alone, which counts seconds. */
-function askedWhen(
-  { headers }: Response,
-  { sentAt, receivedAt, documentAgeMs }: { sentAt: number; receivedAt: number; documentAgeMs: number },
-): Asked {
+function askedWhen({ headers, sentAt, receivedAt }: HttpAnswer, documentAgeMs: number): Asked {
   const ageMs = headers.has('rollcall-age-ms') ? Number(headers.get('rollcall-age-ms')) : documentAgeMs
   const cachedMs = Number(headers.get('age') ?? 0) * 1_000
   const known = Math.max(0, Number.isFinite(ageMs) ? ageMs : documentAgeMs)
@@ -118,21 +89,12 @@ function askedWhen(
   return { earliest: sentAt - cachedMs - 1_000, latest: receivedAt - cachedMs }
 }
 
-function parseDocument(text: string, target: string): MembersDocument {
-  const parsed = membersDocumentSchema.safeParse(parseJson(text))
+function parseDocument(answer: HttpAnswer): MembersDocument {
+  const parsed = membersDocumentSchema.safeParse(jsonOf(answer))
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
-  throw badAnswer(
-    `the members document of ${target}, got another at ${issue?.path.join('.') || 'its root'}: is it a rollcall function?`,
-  )
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
+  const message = `[function] expected the members document of ${answer.target}, got another at ${issue?.path.join('.') || 'its root'}: is it a rollcall function?`
+  throw new RollcallError('bad_answer', message)
 }
 
 function outcomeOf(document: MembersDocument) {
@@ -155,28 +117,4 @@ function failuresOf({ sources }: MembersDocument): string {
   return failing
     .map(({ source, outcome, error }) => `${source} is ${outcome}${error ? ` (${error.code})` : ''}`)
     .join(', ')
-}
-
-function refusal(
-  { status, headers }: Response,
-  { text, target, now }: { text: string; target: string; now: number },
-): RollcallError {
-  const problem = problemSchema.safeParse(parseJson(text)).data
-  const got = problem === undefined ? `${status}` : `${status} ${problem.code}`
-  const advice = ADVICE[status] ?? 'check url'
-  const retryAfterMs = retryAfter(headers.get('retry-after'), now)
-  return new RollcallError(`http_${status}`, `[function] expected 200 from ${target}, got ${got}: ${advice}`, {
-    retryAfterMs,
-  })
-}
-
-/** RFC 9110, section 10.2.3: seconds, or a date. */
-function retryAfter(value: string | null, now: number): number | undefined {
-  if (value === null) return undefined
-  const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - now
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined
-}
-
-function badAnswer(expected: string): RollcallError {
-  return new RollcallError('bad_answer', `[function] expected ${expected}`)
 }

@@ -56,6 +56,7 @@ export async function openSource(config: SourceConfig, options: OpenSourceOption
     source: config.id,
     ...(self !== undefined && { self }),
     now,
+    ...(intervalMs > 0 && { intervalMs }),
     log,
     fetch: globalThis.fetch,
     ...sockets,
@@ -70,7 +71,9 @@ export async function openSource(config: SourceConfig, options: OpenSourceOption
     topology,
     look,
     watch(signal) {
-      if (source.watch === undefined || intervalMs === 0) return poll(look, { intervalMs, signal, clock })
+      // A source that can do both is told by `watch: false` to be asked again and again.
+      const isPolled = intervalMs === 0 || (config.options.watch === false && source.look !== undefined)
+      if (source.watch === undefined || isPolled) return poll(look, { intervalMs, signal, clock })
       return checked(source.watch(given, { ...context, signal }), config.id)
     },
     // Three of the proofs of life that a watch owes at every interval; a poll waits at most 30 s and looks for `timeoutMs`.

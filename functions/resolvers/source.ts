@@ -14,6 +14,8 @@ export interface SourceContext {
   signal: AbortSignal
   /** Ms since the Unix epoch. */
   now: () => number
+  /** How often a poll would ask, in ms: a watch proves at least as often that it lives. Absent where nothing asks again. */
+  intervalMs?: number
   log: Log
   fetch: typeof fetch
   /** Sends one DNS packet and gives the answer; `server` is `udp://host:port` or `tcp://host:port`. Absent where there are no sockets (Workers). */

@@ -1,0 +1,116 @@
+import { RollcallError } from '../../core/error.ts'
+import type { SourceContext } from '../../functions/resolvers/source.ts'
+import { type Clock, systemClock, withDeadline } from '../clock.ts'
+
+/** One GET of a source. */
+export interface HttpRequest {
+  /** Who asks, for messages. */
+  readonly part: string
+  /** The whole address. It stands in messages: nothing secret belongs into it. */
+  readonly target: string
+  readonly headers?: Readonly<Record<string, string>>
+  /** How long the answer may take, its body included. */
+  readonly timeoutMs: number
+  /** How large the body may be once it is decompressed. */
+  readonly maxBytes: number
+  readonly clock?: Clock
+}
+
+/** An answer of any status, read to its end. */
+export interface HttpAnswer {
+  readonly part: string
+  readonly target: string
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  /** Ms since the Unix epoch. */
+  readonly sentAt: number
+  /** When its head was there. */
+  readonly receivedAt: number
+}
+
+/**
+ * Asks for JSON once, whatever the status of the answer. Redirects are answers too: followed, they would take a token to where nobody
+ * configured it. Throws `unreachable`, `timeout` or `bad_answer` (too large), and the signal's reason when that was it.
+ */
+export async function get(request: HttpRequest, context: SourceContext): Promise<HttpAnswer> {
+  const { part, target, timeoutMs, clock = systemClock } = request
+  const expected = `[${part}] expected an answer of ${target}`
+  try {
+    const deadline = { ms: timeoutMs, signal: context.signal, clock, expected }
+    return await withDeadline((signal) => exchange(request, { ...context, signal }), deadline)
+  } catch (cause) {
+    context.signal.throwIfAborted()
+    if (cause instanceof RollcallError) throw cause
+    // What fetch says itself is that it failed.
+    const { code, message } = ((cause as Error).cause ?? cause) as { code?: string; message: string }
+    const reason = `${expected}, got ${code ?? message}: check url, and that it can be reached from here`
+    throw new RollcallError('unreachable', reason, { cause })
+  }
+}
+
+/** Parses the body as JSON. Throws `bad_answer` with how it begins. */
+export function jsonOf({ part, target, text }: HttpAnswer): unknown {
+  const parsed = parseJson(text)
+  if (parsed !== undefined) return parsed
+  const got = text === '' ? 'an empty body' : JSON.stringify(text.slice(0, 40))
+  throw new RollcallError('bad_answer', `[${part}] expected JSON from ${target}, got ${got}: check url`)
+}
+
+/** The value of a JSON text; undefined where it is none. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** `http_<status>` for an answer of another status than 200, with what to check and how long the other side wants to be left alone. */
+export function refusal(
+  { part, target, status, headers, text, receivedAt }: HttpAnswer,
+  { advice, detail = firstLine(text) }: { advice: Readonly<Record<number, string>>; detail?: string | undefined },
+): RollcallError {
+  const location = headers.get('location')
+  const got = [status, detail, status < 400 && location !== null && `to ${location}`].filter(Boolean).join(' ')
+  const message = `[${part}] expected 200 from ${target}, got ${got}: ${advice[status] ?? 'check url'}`
+  return new RollcallError(`http_${status}`, message, {
+    retryAfterMs: retryAfter(headers.get('retry-after'), receivedAt),
+  })
+}
+
+async function exchange(request: HttpRequest, { fetch, signal, now }: SourceContext): Promise<HttpAnswer> {
+  const { part, target } = request
+  const headers = { Accept: 'application/json', ...request.headers }
+  const sentAt = now()
+  const response = await fetch(target, { headers, redirect: 'manual', signal })
+  const receivedAt = now()
+  const text = await readText(response, request)
+  return { part, target, status: response.status, headers: response.headers, text, sentAt, receivedAt }
+}
+
+async function readText({ body }: Response, { part, target, maxBytes }: HttpRequest): Promise<string> {
+  const decoder = new TextDecoder()
+  let [text, bytes] = ['', 0]
+  for await (const chunk of body ?? []) {
+    bytes += chunk.byteLength
+    if (bytes > maxBytes) {
+      throw new RollcallError('bad_answer', `[${part}] expected at most ${maxBytes} bytes of ${target}, got more`)
+    }
+    text += decoder.decode(chunk, { stream: true })
+  }
+  return text + decoder.decode()
+}
+
+/** What an error says of itself, short and on one line: it ends in a log. */
+function firstLine(text: string): string {
+  const [line = ''] = text.trim().split('\n', 1)
+  return line.replace(/[^ -~]/g, '?').slice(0, 100)
+}
+
+/** RFC 9110, section 10.2.3: seconds, or a date. */
+function retryAfter(value: string | null, now: number): number | undefined {
+  if (value === null) return undefined
+  const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - now
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined
+}
