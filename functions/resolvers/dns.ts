@@ -1,6 +1,5 @@
 import { RollcallError } from '../../core/error.ts'
 import type { Observation } from '../../core/member.ts'
-import { basenameOf, isNodeName, nodeName } from '../../core/node.ts'
 import {
   createAddressBook,
   type DnsAnswer,
@@ -13,6 +12,7 @@ import {
 } from '../../core/sources/dns.ts'
 import { createDnsClient, type DnsClient } from '../dns-client.ts'
 import type { SystemResolver } from '../resolv-conf.ts'
+import { basenameFor } from './basename.ts'
 import type { Source, SourceContext } from './source.ts'
 
 // Where there are no sockets there is no resolv.conf; on Workers this one is next door.
@@ -40,7 +40,7 @@ const NOBODY: Findings = { hosts: [], flaws: [], answered: true }
 
 async function look(options: DnsOptions, context: SourceContext): Promise<Observation> {
   const at = context.now()
-  const basename = basenameFor(options, context)
+  const basename = basenameFor(options.basename, context, 'dns')
   const { servers, attempts, timeoutMs, namesFor } = await resolverFor(options, context)
   const client = createDnsClient({
     servers,
@@ -64,15 +64,6 @@ async function look(options: DnsOptions, context: SourceContext): Promise<Observ
   return reasons.length === 0
     ? { ...observation, outcome: 'complete' }
     : { ...observation, outcome: 'partial', reason: summary(reasons) }
-}
-
-function basenameFor({ basename }: DnsOptions, { self, source }: SourceContext): string {
-  const chosen = basename ?? (self === undefined ? undefined : basenameOf(self))
-  if (chosen === undefined) {
-    throw new RollcallError('config', `[dns] expected \`basename\` on source ${source}, got none: no node asks here`)
-  }
-  if (isNodeName(nodeName(chosen, 'host'))) return chosen
-  throw new RollcallError('config', `[dns] expected a \`basename\` like app on source ${source}, got ${chosen}`)
 }
 
 async function resolverFor({ server }: DnsOptions, { exchange, resolvConf }: SourceContext): Promise<SystemResolver> {
