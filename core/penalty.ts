@@ -1,5 +1,6 @@
 import { hash32 } from './hash.ts'
 import type { NodeName } from './node.ts'
+import type { PeerState } from './state.ts'
 
 // 2^8 first waits are more than any sensible maxWait; without a cap a peer dead for a day would be damped for minutes once back.
 const MAX_PENALTY = 8
@@ -8,13 +9,12 @@ const NEGLIGIBLE = 0.05
 // The first wait as a share of maxWait: 250 ms of 10 s, short beside an interval, long beside a dial.
 const FIRST_WAIT = 1 / 40
 
-export interface Penalty {
-  penalty: number
-  penaltyAt: number
-}
-
 /** What is left of a penalty at `now`: it halves every `halfLifeMs`, and is 0 once negligible. */
-export function decayedPenalty({ penalty, penaltyAt }: Penalty, now: number, halfLifeMs: number): number {
+export function decayedPenalty(
+  { penalty = 0, penaltyAt = 0 }: Pick<PeerState, 'penalty' | 'penaltyAt'>,
+  now: number,
+  halfLifeMs: number,
+): number {
   const left = penalty * 0.5 ** (Math.max(0, now - penaltyAt) / Math.max(1, halfLifeMs))
   return left < NEGLIGIBLE ? 0 : left
 }

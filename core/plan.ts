@@ -1,11 +1,11 @@
 import { peersAfter, planDials, sortOutUnlinked, type Unlinked } from './dial.ts'
-import { type FoldEvent, fold, unheardSource } from './fold.ts'
+import { fold } from './fold.ts'
 import type { Observation } from './member.ts'
 import type { NodeName } from './node.ts'
 import type { Policy } from './policy.ts'
 import { noteCondition, report } from './report.ts'
 import { graceOf, removals, type View, viewOf } from './standing.ts'
-import { emptyState, type State, type TopologyState, workingCopy } from './state.ts'
+import { emptyState, NEW_TOPOLOGY, ownEntry, type State, type TopologyState, UNHEARD, workingCopy } from './state.ts'
 
 export interface PlanInput {
   self: NodeName
@@ -114,6 +114,9 @@ export interface Draft {
   readonly due: (at: number) => void
 }
 
+/** Adds an event about one topology, or about one of its sources. */
+export type Emit = (type: PlanEvent['type'], message: string, node?: NodeName) => void
+
 /**
  * Computes whom to connect to and whom to disconnect from, with a reason for each. Pure: same input, same output.
  * The returned `state` is to be given back with the next call; `undefined` starts anew. The rules are in docs/decision.md.
@@ -132,38 +135,32 @@ export function plan(before: State | undefined, input: PlanInput): Plan {
     },
   }
   const state = adoptState(before, draft)
-  const views = new Map<string, View>()
-  const reports: Plan['topologies'] = {}
   const unlinked = new Map<NodeName, Unlinked>()
-  for (const [topology, asked] of Object.entries(input.topologies)) {
+  const planned = Object.entries(input.topologies).map(([topology, asked]) => {
     const view = observe(topology, asked, state, draft)
-    const guard = removeDue(topology, view, draft)
-    const linkedMembers = sortOutUnlinked(topology, view, unlinked, state, draft)
-    reports[topology] = report(topology, view, guard, linkedMembers, draft)
-    views.set(topology, view)
-  }
-  const verdict = selfVerdict([...views.values()], draft)
+    removeDue(view, draft)
+    const linkedMembers = sortOutUnlinked(view, unlinked, state, draft)
+    return { topology, view, report: report(view, linkedMembers, draft) }
+  })
+  const views = planned.map(({ view }) => view)
+  const verdict = selfVerdict(views, draft)
   const leave = verdict === 'gone' || input.leaving === true
   // A node on its way out dials nobody; what it knows of its peers stays.
   const dials = planDials(leave || verdict === 'leaving' ? new Map() : unlinked, draft)
-  const cuts = planCuts([...views.values()], draft)
+  const cuts = planCuts(views, draft)
   return {
     connect: dials.connect,
     disconnect: leave ? [] : cuts.disconnect,
     hold: [...dials.hold, ...cuts.hold],
     leave,
-    topologies: reports,
+    topologies: Object.fromEntries(planned.map(({ topology, report }) => [topology, report])),
     events: draft.events,
     state: {
       version: 1,
       self: input.self,
       at: input.now,
-      topologies: Object.fromEntries([...views].map(([topology, view]) => [topology, view.state])),
-      peers: peersAfter(
-        state,
-        [...unlinked].map(([node, { peer }]) => [node, dials.peers.get(node) ?? peer]),
-        draft,
-      ),
+      topologies: Object.fromEntries(planned.map(({ topology, view }) => [topology, view.state])),
+      peers: peersAfter(state, unlinked, draft),
     },
     recheckAt,
   }
@@ -175,137 +172,117 @@ const RECHECK_MS = 3_600_000
 const NEVER_MS = 60_000
 
 /** The state to go on from: one of another version or node is discarded, and no stored instant lies ahead of now. */
-function adoptState(before: State | undefined, { input, events }: Draft): State {
-  if (before === undefined) return emptyState(input.self, input.now)
-  if (before.version !== 1 || before.self !== input.self) {
-    const message = `expected version 1 of ${input.self}, got version ${before.version} of ${before.self}: starting anew, nobody is cut for what it knew`
+function adoptState(before: State | undefined, { input: { self, now }, events }: Draft): State {
+  if (before?.version === 1 && before.self === self) return { ...before, at: Math.min(before.at, now) }
+  if (before !== undefined) {
+    const message = `expected version 1 of ${self}, got version ${before.version} of ${before.self}: starting anew, nobody is cut for what it knew`
     events.push({ type: 'state_discarded', message })
-    return emptyState(input.self, input.now)
   }
-  return { ...before, at: Math.min(before.at, input.now) }
+  return emptyState(self, now)
 }
 
 /** Advances the topology's clock, folds what came in and works out where each node stands. */
-function observe(topology: string, asked: PlanTopology, state: State, draft: Draft): View {
-  const { input, linked, fresh, renewed, events } = draft
+function observe(topology: string, asked: PlanTopology, before: State, draft: Draft): View {
+  const { input, linked, events } = draft
+  const { policy, observations } = asked
+  const emitFor =
+    (source?: string): Emit =>
+    (type, message, node) =>
+      events.push({
+        topology,
+        ...(source !== undefined && { source }),
+        type,
+        ...(node !== undefined && { node }),
+        message,
+      })
   const intervalMs = asked.intervalMs > 0 ? asked.intervalMs : NEVER_MS
-  const known = Object.hasOwn(state.topologies, topology) ? state.topologies[topology] : undefined
-  const clock = (known?.clock ?? 0) + Math.min(Math.max(0, input.now - state.at), intervalMs)
+  const known = ownEntry(before.topologies, topology) ?? NEW_TOPOLOGY
+  const clock = known.clock + Math.min(Math.max(0, input.now - before.at), intervalMs)
   const sources: TopologyState['sources'] = {}
   for (const id of asked.sources) {
-    const heard = known !== undefined && Object.hasOwn(known.sources, id) ? known.sources[id] : undefined
-    const source = workingCopy(heard ?? unheardSource(), input.now, linked)
+    const source = workingCopy(ownEntry(known.sources, id) ?? UNHEARD, input.now, linked)
     sources[id] = source
-    const context = {
-      self: input.self,
-      now: input.now,
-      clock,
-      intervalMs,
-      policy: asked.policy,
-      linked,
-      emit(event: FoldEvent) {
-        if (event.type === 'member_listed' && event.node !== undefined) fresh.add(event.node)
-        if (event.type === 'member_renewed' && event.node !== undefined) renewed.add(event.node)
-        events.push({ topology, source: id, ...event })
-      },
-    }
-    const news = asked.observations.filter((observation) => observation.source === id)
+    const context = { ...draft, clock, intervalMs, policy, emit: emitFor(id) }
+    const news = observations.filter((observation) => observation.source === id)
     for (const observation of news.toSorted((a, b) => a.at - b.at)) fold(source, observation, context)
   }
-  const after: TopologyState = {
-    clock,
-    formed: known?.formed ?? false,
-    sources,
-    removed: known?.removed ?? [],
-    removalClocks: known?.removalClocks.filter((removed) => clock - removed < asked.policy.confirm) ?? [],
-    reported: known?.reported ?? [],
-  }
-  return viewOf(after, input.self, asked.policy, intervalMs)
+  const removalClocks = known.removalClocks.filter((removed) => clock - removed < policy.confirm)
+  const state = { ...known, clock, sources, removalClocks }
+  return viewOf({ state, policy, intervalMs, emit: emitFor() }, input.self)
 }
 
 /** Removes who is due, within the guard; says when the guard goes up and down. */
-function removeDue(topology: string, view: View, { input, linked, events }: Draft): PlanTopologyReport['guard'] {
-  const { state } = view
-  const { due, guard } = removals(view, linked)
+function removeDue(view: View, draft: Draft): void {
+  const { state, standings, emit } = view
+  const { due, guard } = removals(view, draft)
   for (const node of due) {
     state.removed.push(node)
     state.removalClocks.push(state.clock)
-    view.standings.set(node, { kind: 'removed' })
-    events.push({ type: 'member_absent', topology, node, message: 'no source lists it any more' })
+    standings.set(node, { kind: 'removed' })
+    emit('member_absent', 'no source lists it any more', node)
   }
-  const raised = guard !== undefined && guard.absent > due.length
-  view.guarded = raised
-  noteCondition(
-    state,
-    'guard',
-    raised,
-    () => {
-      const message = `${guard?.absent} of ${guard?.members} members are left out at once, more than the budget: kept until the sources have insisted for confirm; check them`
-      events.push({ type: 'guard_raised', topology, message })
-    },
-    () =>
-      events.push({ type: 'guard_released', topology, message: 'no more members are left out than the budget allows' }),
-  )
-  if (!raised) return undefined
-  return { absent: guard.absent, members: guard.members, until: input.now + guard.untilClock - state.clock }
+  view.guard = guard
+  if (!noteCondition(state, 'guard', guard !== undefined)) return
+  if (guard === undefined) return emit('guard_released', 'no more members are left out than the budget allows')
+  const message = `${guard.absent} of ${guard.members} members are left out at once, more than the budget: kept until the sources have insisted for confirm; check them`
+  emit('guard_raised', message)
 }
 
 /** What becomes of this node itself: it goes when every topology that ever listed it says so. */
-function selfVerdict(views: readonly View[], { input, due }: Draft): 'wanted' | 'leaving' | 'gone' {
-  const verdicts = views.flatMap((view) => {
-    if (!view.knowsSelf) return []
-    const verdict = verdictOf(input.self, view, input.now)
-    if (verdict.until !== undefined) due(Math.min(verdict.until, input.now + view.intervalMs))
-    return [verdict.cut ? 'gone' : verdict.hold === 'leaving' ? 'leaving' : 'wanted'] as const
-  })
-  if (verdicts.length === 0 || verdicts.includes('wanted')) return 'wanted'
-  return verdicts.includes('leaving') ? 'leaving' : 'gone'
+function selfVerdict(views: readonly View[], draft: Draft): 'wanted' | 'leaving' | 'gone' {
+  const verdicts = views.filter(({ knowsSelf }) => knowsSelf).map((view) => verdictOf(draft.input.self, view, draft))
+  const isLeaving = ({ hold }: Verdict) => hold?.reason === 'leaving'
+  if (!verdicts.every((verdict) => verdict.cut !== undefined || isLeaving(verdict))) return 'wanted'
+  if (verdicts.some(isLeaving)) return 'leaving'
+  return verdicts.length > 0 ? 'gone' : 'wanted'
 }
 
 /** Cuts links that were listed once and that no topology wants any more; every topology that knows the node has a veto. */
-function planCuts(views: readonly View[], { input, linked, due }: Draft): Pick<Plan, 'disconnect' | 'hold'> {
+function planCuts(views: readonly View[], draft: Draft): Pick<Plan, 'disconnect' | 'hold'> {
   const disconnect: Plan['disconnect'] = []
   const hold: Plan['hold'] = []
   const standing = views.flatMap(({ standings }) => [...standings.keys()])
   // Self has no link to cut, and is judged by itself.
-  const questioned = new Set(standing.filter((node) => linked.has(node) && node !== input.self))
+  const questioned = new Set(standing.filter((node) => draft.linked.has(node) && node !== draft.input.self))
   for (const node of questioned) {
     const knowing = views.filter((view) => view.standings.has(node) || (views.length > 1 && view.knows(node)))
-    const verdicts = knowing.map((view) => ({ view, ...verdictOf(node, view, input.now) }))
-    for (const { until, view } of verdicts) {
-      if (until !== undefined) due(Math.min(until, input.now + view.intervalMs))
-    }
-    if (verdicts.every(({ cut }) => cut !== undefined)) {
-      disconnect.push({ node, reason: verdicts.some(({ cut }) => cut === 'leaving') ? 'leaving' : 'absent' })
+    const verdicts = knowing.map((view) => verdictOf(node, view, draft))
+    const cuts = verdicts.flatMap(({ cut }) => cut ?? [])
+    if (cuts.length === verdicts.length) {
+      disconnect.push({ node, reason: cuts.includes('leaving') ? 'leaving' : 'absent' })
       continue
     }
-    const held = verdicts.find((verdict) => verdict.hold !== undefined)
-    if (held?.hold !== undefined)
-      hold.push({ node, reason: held.hold, ...(held.until !== undefined && { until: held.until }) })
+    const [held] = verdicts.flatMap((verdict) => verdict.hold ?? [])
+    if (held !== undefined) hold.push({ node, ...held })
   }
   return { disconnect, hold }
 }
 
 interface Verdict {
   cut?: DisconnectReason
-  hold?: HoldReason
-  until?: number
+  hold?: { reason: HoldReason; until?: number }
 }
 
-/** What one topology that knows a linked node says of it. Neither `cut` nor `hold`: it is wanted. */
-function verdictOf(node: NodeName, view: View, now: number): Verdict {
-  const { policy, state, standings, guarded } = view
-  const standing = standings.get(node)
-  const cut = (reason: DisconnectReason): Verdict =>
-    policy.disconnect === 'never' ? { hold: 'policy' } : { cut: reason }
+/** What one topology that knows a node says of its link. Neither `cut` nor `hold`: it is wanted. */
+function verdictOf(node: NodeName, view: View, { input: { now }, due }: Draft): Verdict {
+  const { policy, state, intervalMs } = view
+  const standing = view.standings.get(node)
+  function cut(reason: DisconnectReason): Verdict {
+    return policy.disconnect === 'never' ? { hold: { reason: 'policy' } } : { cut: reason }
+  }
+  function holdFor(leftMs: number, reason: HoldReason): Verdict {
+    const until = now + Math.max(0, leftMs)
+    due(Math.min(until, now + intervalMs))
+    return { hold: { reason, until } }
+  }
   if (standing === undefined) return {}
   if (standing.kind === 'removed') return cut('absent')
-  if (standing.kind === 'kept') return { hold: standing.reason }
+  if (standing.kind === 'kept') return { hold: { reason: standing.reason } }
   if (standing.kind === 'leaving') {
-    const left = standing.sinceClock + policy.drain - state.clock
-    return left <= 0 ? cut('leaving') : { hold: 'leaving', until: now + left }
+    const leftMs = standing.sinceClock + policy.drain - state.clock
+    return leftMs <= 0 ? cut('leaving') : holdFor(leftMs, 'leaving')
   }
-  if (guarded) return { hold: 'budget', until: now + Math.max(0, policy.confirm - standing.missedMs) }
-  if (standing.misses < policy.misses) return { hold: 'misses' }
-  return { hold: 'grace', until: now + Math.max(0, graceOf(view) - standing.missedMs) }
+  if (view.guard !== undefined) return holdFor(policy.confirm - standing.missedMs, 'budget')
+  if (standing.misses < policy.misses) return { hold: { reason: 'misses' } }
+  return holdFor(graceOf(view) - standing.missedMs, 'grace')
 }

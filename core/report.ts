@@ -2,15 +2,9 @@ import type { Draft, PlanTopologyReport } from './plan.ts'
 import { graceOf, type View } from './standing.ts'
 import type { TopologyState } from './state.ts'
 
-/** Tells how a topology and its sources stand, and emits an event for each condition that begins or ends. */
-export function report(
-  topology: string,
-  view: View,
-  guard: PlanTopologyReport['guard'],
-  linkedMembers: number,
-  { input, linked, events }: Draft,
-): PlanTopologyReport {
-  const { state, policy, standings } = view
+/** Tells how a topology and its sources stand, and emits an event for each condition that begins. */
+export function report(view: View, linkedMembers: number, { input, linked }: Draft): PlanTopologyReport {
+  const { state, policy, standings, known, guard, emit } = view
   const sources = Object.entries(state.sources)
   const answered = sources.every(([, { outcome, answeredAt }]) => {
     return answeredAt !== undefined || (outcome === 'failed' && linkedMembers >= Math.max(1, policy.minPeers))
@@ -18,23 +12,28 @@ export function report(
   state.formed = linkedMembers >= policy.minPeers && (state.formed || answered)
 
   const believed = sources.length > 0 && sources.every(([, { outcome, doubted }]) => outcome === 'complete' && !doubted)
-  noteCondition(state, 'self_not_listed', believed && !view.knowsSelf, () => {
-    const names = view.known.slice(0, 5).join(', ')
-    const message = `${view.known.length} members are listed (${names}), and this node, ${input.self}, is not: unless it is still starting, check that its name is made as theirs`
-    events.push({ type: 'self_not_listed', topology, message })
-  })
+  const stranger = believed && !view.knowsSelf
+  if (noteCondition(state, 'self_not_listed', stranger) && stranger) {
+    const names = known.slice(0, 5).join(', ')
+    emit(
+      'self_not_listed',
+      `${known.length} members are listed (${names}), and this node, ${input.self}, is not: unless it is still starting, check that its name is made as theirs`,
+    )
+  }
   const blocked = [...standings].filter(
     ([node, standing]) =>
       standing.kind === 'kept' &&
       standing.reason === 'source_failed' &&
       standing.missedMs >= graceOf(view) &&
       linked.has(node),
-  )
-  noteCondition(state, 'source_blocks_removal', blocked.length > 0, () => {
+  ).length
+  if (noteCondition(state, 'source_blocks_removal', blocked > 0) && blocked > 0) {
     const failing = sources.filter(([, { outcome }]) => outcome === 'failed').map(([id]) => id)
-    const message = `${failing.join(', ')} fails, so ${blocked.length} nodes that no other source lists are kept: repair it, or take it out of the config`
-    events.push({ type: 'source_blocks_removal', topology, message })
-  })
+    emit(
+      'source_blocks_removal',
+      `${failing.join(', ')} fails, so ${blocked} nodes that no other source lists are kept: repair it, or take it out of the config`,
+    )
+  }
   return {
     formed: state.formed,
     ...(guard && { guard }),
@@ -53,17 +52,13 @@ export function report(
   }
 }
 
-/** Reports a condition once when it begins and, if asked, once when it ends. */
+/** Remembers whether a condition holds, so that it is an event once; returns whether that has changed. */
 export function noteCondition(
   state: TopologyState,
   condition: TopologyState['reported'][number],
   holds: boolean,
-  begins: () => void,
-  ends?: () => void,
-): void {
-  const reported = state.reported.includes(condition)
-  if (holds === reported) return
+): boolean {
+  if (holds === state.reported.includes(condition)) return false
   state.reported = holds ? [...state.reported, condition] : state.reported.filter((each) => each !== condition)
-  if (holds) begins()
-  else ends?.()
+  return true
 }

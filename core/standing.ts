@@ -1,4 +1,5 @@
 import type { NodeName } from './node.ts'
+import type { Draft, Emit, PlanTopologyReport } from './plan.ts'
 import type { Policy } from './policy.ts'
 import type { SourceState, TopologyState } from './state.ts'
 
@@ -12,12 +13,18 @@ export type Standing =
   /** Left out, but by whom nobody is cut for. */
   | { kind: 'kept'; reason: 'source_failed' | 'doubted'; missedMs: number }
 
-/** One topology while it is being planned: its state, and what follows from it. */
-export interface View {
+/** One topology while it is being planned. */
+export interface Planned {
   readonly state: TopologyState
   readonly policy: Policy
   /** The interval; 1 minute where it is `never`. */
   readonly intervalMs: number
+  /** Adds an event about the topology. */
+  readonly emit: Emit
+}
+
+/** What follows from its state. */
+export interface View extends Planned {
   /** Every node known from any of its sources, once each. */
   readonly known: readonly NodeName[]
   /** How many are known and not leaving. */
@@ -25,7 +32,7 @@ export interface View {
   /** Of the known nodes, those that are not plainly listed and wanted. */
   readonly standings: Map<NodeName, Standing>
   /** More members are left out than the budget allows: only confirmed ones go. */
-  guarded: boolean
+  guard?: PlanTopologyReport['guard']
   /** Whether any source knows this node itself. */
   readonly knowsSelf: boolean
   /** Whether any source knows a node. */
@@ -35,7 +42,8 @@ export interface View {
 }
 
 /** Works out where each node stands that is leaving or that the last answers did not name. */
-export function viewOf(state: TopologyState, self: NodeName, policy: Policy, intervalMs: number): View {
+export function viewOf(planned: Planned, self: NodeName): View {
+  const { state } = planned
   const sources = Object.values(state.sources)
   const listedBy = new Map<SourceState, ReadonlySet<NodeName>>()
   function lists(source: SourceState, node: NodeName): boolean {
@@ -61,16 +69,13 @@ export function viewOf(state: TopologyState, self: NodeName, policy: Policy, int
   const known = knownNodes(sources)
   const leaving = [...standings.values()].filter(({ kind }) => kind === 'leaving').length
   return {
-    state,
-    policy,
-    intervalMs,
+    ...planned,
     known,
     members: known.length - leaving,
     standings,
     knows,
     knowers,
     knowsSelf: known.includes(self),
-    guarded: false,
   }
 }
 
@@ -118,18 +123,14 @@ export function isDue(
   return misses >= view.policy.misses && missedMs >= graceOf(view)
 }
 
-export interface Guard {
-  absent: number
-  members: number
-  /** Clock when those absent now will all be confirmed. */
-  untilClock: number
-}
-
 /**
  * Decides who is removed now. Within the budget every node whose misses are due; beyond it only those whose own misses add up
  * to `confirm`: all or none, so that no agent chooses other victims than its neighbour.
  */
-export function removals(view: View, linked: ReadonlySet<NodeName>): { due: NodeName[]; guard?: Guard } {
+export function removals(
+  view: View,
+  { input, linked }: Draft,
+): { due: NodeName[]; guard?: PlanTopologyReport['guard'] } {
   const { state, policy, standings } = view
   const absent = [...standings].flatMap(([node, standing]) =>
     standing.kind === 'absent' && linked.has(node) ? [{ node, ...standing }] : [],
@@ -143,7 +144,11 @@ export function removals(view: View, linked: ReadonlySet<NodeName>): { due: Node
   const least = absent.reduce((smallest, { missedMs }) => Math.min(smallest, missedMs), policy.confirm)
   return {
     due: going.map(({ node }) => node),
-    ...(raised && { guard: { absent: absent.length, members, untilClock: state.clock + policy.confirm - least } }),
+    // Until those absent now will all be confirmed.
+    guard:
+      going.length < absent.length && raised
+        ? { absent: absent.length, members, until: input.now + policy.confirm - least }
+        : undefined,
   }
 }
 

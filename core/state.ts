@@ -83,6 +83,30 @@ export function emptyState(self: NodeName, now: number): State {
   return { version: 1, self, at: now, topologies: {}, peers: {} }
 }
 
+/** A topology that was never observed. */
+export const NEW_TOPOLOGY: Readonly<TopologyState> = {
+  clock: 0,
+  formed: false,
+  sources: {},
+  removed: [],
+  removalClocks: [],
+  reported: [],
+}
+
+/** A source that was never heard. */
+export const UNHEARD: Readonly<SourceState> = {
+  listed: [],
+  missing: {},
+  details: {},
+  leavingClocks: {},
+  returnedClocks: {},
+}
+
+/** What stands under `key`, which may be any text: a topology may be called `constructor`. */
+export function ownEntry<Value>(record: Readonly<Record<string, Value>>, key: string): Value | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined
+}
+
 /** Whether any source ever listed the node, as far as is remembered. */
 export function isKnown(state: State, node: NodeName): boolean {
   return Object.values(state.topologies).some(({ sources }) =>
@@ -104,8 +128,8 @@ export function workingCopy(source: SourceState, now: number, linked: ReadonlySe
     leavingClocks: { ...source.leavingClocks },
     returnedClocks: { ...source.returnedClocks },
   }
-  if (copy.at !== undefined) copy.at = Math.min(copy.at, now)
-  if (copy.answeredAt !== undefined) copy.answeredAt = Math.min(copy.answeredAt, now)
+  if ((copy.at ?? 0) > now) copy.at = now
+  if ((copy.answeredAt ?? 0) > now) copy.answeredAt = now
   return copy
 }
 
