@@ -1,4 +1,4 @@
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { addAbortSignal } from 'node:stream'
 import { RollcallError } from '../../core/error.ts'
 import { causeOf, established, STEP_TIMEOUT_MS } from './socket.ts'
@@ -10,13 +10,28 @@ export interface EpmdOptions {
   host: string
   /** 4369 by default. */
   port?: number
+  /** Of the addresses of the host only those of this family; both by default. */
+  family?: 4 | 6
   signal?: AbortSignal
   timeoutMs?: number
 }
 
-const PORT_PLEASE2_REQ = 122
-const PORT2_RESP = 119
-const NAMES_REQ = 110
+// https://www.erlang.org/doc/apps/erts/erl_dist_protocol.html: the first byte of each request and answer.
+export const ALIVE2_REQ = 120
+export const ALIVE2_RESP = 121
+/** The answer to who speaks version 6 of the distribution: its creation has 32 bits. */
+export const ALIVE2_X_RESP = 118
+export const PORT_PLEASE2_REQ = 122
+export const PORT2_RESP = 119
+export const NAMES_REQ = 110
+
+/** The versions of the distribution that we speak: 6 is what counts, 5 what OTP 25 to 29 say as the lowest. */
+const HIGHEST_VERSION = 6
+const LOWEST_VERSION = 5
+const VISIBLE_NODE = 77
+const HIDDEN_NODE = 72
+// What OTP says for IPv6 and TLS too.
+const TCP_IPV4 = 0
 // Two names of at most 64 KiB would fit a reply; real ones are some 20 bytes.
 const MAX_PORT_REPLY_BYTES = 1_024
 // About 10,000 lines.
@@ -47,17 +62,63 @@ export async function registeredNames(options: EpmdOptions): Promise<{ name: str
   })
 }
 
-/** epmd answers one request a connection and closes. https://www.erlang.org/doc/apps/erts/erl_dist_protocol.html */
+/** A node as epmd is told of it. */
+export interface Announcement {
+  readonly basename: string
+  /** Where the node listens for the distribution. */
+  readonly port: number
+  readonly hidden: boolean
+}
+
+/**
+ * Registers a node. The name is held for as long as the socket stays open; nothing more is to be written to it.
+ * Throws `name_taken`, `epmd_unreachable`, `epmd_closed`, `epmd_garbled`; no socket stays open then.
+ */
+export async function announce({ basename, port, hidden }: Announcement, options: EpmdOptions): Promise<Socket> {
+  const { signal, timeoutMs = STEP_TIMEOUT_MS } = options
+  const name = Buffer.from(basename, 'latin1')
+  const request = Buffer.alloc(15 + name.length)
+  request.writeUInt16BE(13 + name.length)
+  request.set([ALIVE2_REQ], 2)
+  request.writeUInt16BE(port, 3)
+  request.set([hidden ? HIDDEN_NODE : VISIBLE_NODE, TCP_IPV4, 0, HIGHEST_VERSION, 0, LOWEST_VERSION], 5)
+  request.writeUInt16BE(name.length, 11)
+  request.set(name, 13)
+
+  const socket = await open(options)
+  const timeout = AbortSignal.timeout(timeoutMs)
+  const limit = signal === undefined ? timeout : AbortSignal.any([signal, timeout])
+  // Not by addAbortSignal, which would end the registration when the time is over.
+  const giveUp = () => socket.destroy(limit.reason)
+  limit.addEventListener('abort', giveUp, { once: true })
+  let reply = Buffer.alloc(0)
+  try {
+    socket.write(request)
+    for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      reply = Buffer.concat([reply, chunk])
+      if (reply.length >= (reply[0] === ALIVE2_X_RESP ? 6 : 4)) break
+    }
+    if (reply.length === 0) throw closedAtOnce(options)
+    if ((reply[0] !== ALIVE2_X_RESP && reply[0] !== ALIVE2_RESP) || reply.length < 4) {
+      throw garbled(options, 'an answer to a registration', reply)
+    }
+    if (reply[1] !== 0) throw taken(basename, options)
+  } catch (error) {
+    socket.destroy()
+    signal?.throwIfAborted()
+    if (error instanceof RollcallError) throw error
+    throw timeout.aborted ? unreachable(options, timedOut(timeoutMs)) : closedAtOnce(options, error)
+  } finally {
+    limit.removeEventListener('abort', giveUp)
+  }
+  // Nobody reads on; unread, it would never learn that epmd has ended.
+  return socket.resume()
+}
+
+/** epmd answers one request a connection and closes. */
 async function ask(request: number, body: string, options: EpmdOptions, maxBytes: number): Promise<Buffer> {
-  const { host, port = EPMD_PORT, signal, timeoutMs = STEP_TIMEOUT_MS } = options
-  const unreachable = (cause: unknown) =>
-    new RollcallError(
-      'epmd_unreachable',
-      `[epmd] expected an epmd at ${at(options)}, got ${causeOf(cause)}: does it run there, and does a firewall let this through?`,
-      { cause },
-    )
-  const socket = connect({ host, port })
-  await established(socket, 'connect', { ...(signal && { signal }), timeoutMs, failure: unreachable })
+  const { signal, timeoutMs = STEP_TIMEOUT_MS } = options
+  const socket = await open(options)
   const timeout = AbortSignal.timeout(timeoutMs)
   addAbortSignal(signal === undefined ? timeout : AbortSignal.any([signal, timeout]), socket)
   const head = Buffer.from([0, 0, request])
@@ -73,15 +134,51 @@ async function ask(request: number, body: string, options: EpmdOptions, maxBytes
     }
   } catch (error) {
     signal?.throwIfAborted()
-    throw error instanceof RollcallError ? error : unreachable(error)
+    throw error instanceof RollcallError ? error : unreachable(options, error)
   } finally {
     socket.destroy()
   }
   return Buffer.concat(chunks)
 }
 
+async function open(options: EpmdOptions): Promise<Socket> {
+  const { host, port = EPMD_PORT, family, signal, timeoutMs = STEP_TIMEOUT_MS } = options
+  const socket = connect({ host, port, ...(family !== undefined && { family }) })
+  const failure = (cause: unknown) => unreachable(options, cause)
+  await established(socket, 'connect', { ...(signal && { signal }), timeoutMs, failure })
+  return socket
+}
+
 function at({ host, port = EPMD_PORT }: EpmdOptions): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+function timedOut(ms: number): Error {
+  return new Error(`no answer within ${ms} ms`)
+}
+
+function unreachable(options: EpmdOptions, cause: unknown): RollcallError {
+  return new RollcallError(
+    'epmd_unreachable',
+    `[epmd] expected an epmd at ${at(options)}, got ${causeOf(cause)}: does it run there, and does a firewall let this through?`,
+    { cause },
+  )
+}
+
+function closedAtOnce(options: EpmdOptions, cause?: unknown): RollcallError {
+  const got = cause === undefined ? 'the end of the connection' : causeOf(cause)
+  return new RollcallError(
+    'epmd_closed',
+    `[epmd] expected an answer from the epmd at ${at(options)}, got ${got}: it takes registrations from its own machine only; is it this one?`,
+    { cause },
+  )
+}
+
+function taken(basename: string, options: EpmdOptions): RollcallError {
+  return new RollcallError(
+    'name_taken',
+    `[epmd] expected the name ${basename} to be free in the epmd at ${at(options)}, got one that is taken: a node of this name runs on this machine; stop it, or give this one another name`,
+  )
 }
 
 function garbled(options: EpmdOptions, expected: string, got: Buffer): RollcallError {
