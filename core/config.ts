@@ -34,19 +34,43 @@ export const functionOptionsSchema = z.strictObject({
 })
 export const execOptionsSchema = z.strictObject({ name, command, timeout: z._default(durationSchema, 10_000) })
 
-const beamSchema = z.strictObject({
-  mode: z._default(z.enum(['sidecar']), 'sidecar'),
-  cookie: text,
-  /** The agent's own node name; `rollcall-<basename>@<host>` by default: one stable name, for every name is an atom for ever. */
-  name: z.optional(node),
-  epmd: z.optional(z.strictObject({ host: z.optional(text), port: z.optional(port) })),
-  /** The node's distribution port, when it runs without epmd. */
-  port: z.optional(port),
-  tls: z.optional(z.strictObject({ cert: z.optional(text), key: z.optional(text), ca: text })),
-  connect: z.optional(mfa),
-  disconnect: z.optional(mfa),
-  list: z.optional(mfa),
-})
+const beamSchema = z
+  .strictObject({
+    /** Beside a BEAM node, or as a node of the mesh itself. */
+    mode: z._default(z.enum(['sidecar', 'member']), 'sidecar'),
+    cookie: text,
+    /** The name of a sidecar's own connections; `rollcall-<basename>@<host>` by default: one stable name, for every name is an atom for ever. */
+    name: z.optional(node),
+    epmd: z.optional(z.strictObject({ host: z.optional(text), port: z.optional(port) })),
+    /** The distribution port of every node, when they run without epmd. */
+    port: z.optional(port),
+    /** The address that a member listens at; that of its name by default. */
+    listen: z.optional(text),
+    /** Whether a member stays out of `nodes()` of the others; a visible one that does not speak `global` makes `global:sync()` hang there. */
+    hidden: z.optional(z.boolean()),
+    tls: z.optional(z.strictObject({ cert: z.optional(text), key: z.optional(text), ca: text })),
+    connect: z.optional(mfa),
+    disconnect: z.optional(mfa),
+    list: z.optional(mfa),
+  })
+  .check(
+    z.refine(({ mode, listen, hidden }) => mode === 'member' || (listen ?? hidden) === undefined, {
+      error: 'expected no listen and no hidden in mode sidecar: they are about a member',
+    }),
+    z.refine(
+      ({ mode, name, connect, disconnect, list }) =>
+        mode === 'sidecar' || (name ?? connect ?? disconnect ?? list) === undefined,
+      {
+        error: 'expected no name, connect, disconnect or list in mode member: node says its name, and it dials itself',
+      },
+    ),
+    z.refine(
+      ({ mode, tls }) => mode === 'sidecar' || tls === undefined || (tls.cert !== undefined && tls.key !== undefined),
+      {
+        error: 'expected cert and key beside ca in the tls of a member: it is dialled, and shows its own',
+      },
+    ),
+  )
 
 const execDistributionSchema = z.strictObject({ connect: command, disconnect: command, list: command })
 const distributionSchema = z.pipe(

@@ -2,20 +2,17 @@ import type { Socket } from 'node:net'
 import { RollcallError } from '../../core/error.ts'
 import type { NodeName } from '../../core/node.ts'
 import { atom, decodeFrom, encode, isTuple, type Term, tuple } from './etf.ts'
-import type { Line, LocalNode, Mailbox, Signal } from './node.ts'
+import type { Line, LocalNode } from './node.ts'
 import { causeOf, type FrameReader } from './socket.ts'
 
 /** A connection to a node, past the handshake. */
 export interface Connection extends Line {
-  readonly self: LocalNode
   /** Which start of the peer this is. */
   readonly creation: number
   /** Whether the peer gave up another connection under our name for this one. */
   readonly replaced: boolean
-  /** Aborts when the connection ends; its reason is a RollcallError: `connection_closed` (by us), `connection_lost`, `peer_silent`, `protocol_violated`, `frame_too_large`. */
+  /** With `connection_closed` (by us), `connection_lost`, `peer_silent`, `protocol_violated`, `frame_too_large` or `flooded`. */
   readonly closed: AbortSignal
-  /** Opens a mailbox that hears of the end of the connection, and of nothing after it. */
-  open(receive: (signal: Signal) => void): Mailbox
   /** Resolves when little is left unsent, or with the end: who sends much waits for it. */
   ready(): Promise<void>
   /** Takes over the peer's tick time, in ms: it ticks every quarter, and is taken for dead when silent for longer than the whole. */
@@ -131,8 +128,7 @@ export function runConnection(socket: Socket, reader: FrameReader, options: Conn
     send,
     open: (receive) => self.open(receive, connection),
     onEnd(listener) {
-      if (closing.signal.aborted) listener(closing.signal.reason as RollcallError)
-      else endings.add(listener)
+      if (!closing.signal.aborted) endings.add(listener)
       return () => endings.delete(listener)
     },
     async ready() {

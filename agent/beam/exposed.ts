@@ -29,7 +29,7 @@ export function readCall(target: Term | undefined, args: Term): Call | undefined
 /** The table of the functions that others may call. */
 export interface Functions {
   /** Adds to the table. The undo takes them back. */
-  expose(modules: Modules): () => void
+  readonly expose: (modules: Modules) => () => void
   /** Runs one; gives the reason with which its process ends, which carries the value for erpc. Never rejects. */
   run(call: Call): Promise<Term>
 }

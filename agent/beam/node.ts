@@ -16,6 +16,8 @@ export type Signal =
 /** The nearest thing to a process that rollcall needs: a pid, and who takes what is sent to it. */
 export interface Mailbox {
   readonly pid: Pid
+  /** Tells the one who monitors it under this reference that it has ended with `reason`, though it goes on. */
+  fail(monitor: Ref, reason: Term): void
   /** Ends it: who monitors it or is linked to it hears the reason, `normal` by default. */
   close(reason?: Term): void
 }
@@ -23,9 +25,14 @@ export interface Mailbox {
 /** A connection as the processes of this node see it. */
 export interface Line {
   readonly peer: NodeName
+  readonly self: LocalNode
+  /** Aborts when the line ends; its reason is a RollcallError. */
+  readonly closed: AbortSignal
   /** Sends a control message, with its payload if it has one. Nothing is sent once the line has ended. */
   send(control: readonly Term[], payload?: Term): void
-  /** Calls `listener` when the line ends, at once if it has; gives the undo. */
+  /** Opens a mailbox that hears of the end of the line, and of nothing after it. On an ended line nothing ever reaches it. */
+  open(receive: (signal: Signal) => void): Mailbox
+  /** Calls `listener` when the line ends, never once it has; gives the undo. */
   onEnd(listener: (error: RollcallError) => void): () => void
 }
 
@@ -41,7 +48,7 @@ export interface LocalNode {
   /** Gives a mailbox a name to be sent to. Throws `name_taken`. The undo takes the name back. */
   register(name: string, mailbox: Mailbox): () => void
   /** Lets others call these, by `module:function`; nothing is callable by default. The undo takes them back. */
-  expose(modules: Modules): () => void
+  readonly expose: (modules: Modules) => () => void
   /** Takes a control message that came over `line`. Throws `flooded` where the peer wants more remembered than is bearable. */
   receive(control: readonly Term[], payload: Term, line: Line): void
 }
@@ -209,10 +216,12 @@ export function createNode(name: NodeName, { hidden = true }: { hidden?: boolean
     const running = `running ${numberOf(process.pid)}`
     remember(line, running, () => end(process, atom('noconnection')))
     if (!silent) line.send([SPAWN_REPLY, request, from, (has('link') ? 1 : 0) + (has('monitor') ? 2 : 0), process.pid])
-    void functions.run(work).then((reason) => {
+    const finish = async () => {
+      const reason = await functions.run(work)
       remembered.get(line)?.delete(running)
       end(process, reason)
-    })
+    }
+    void finish()
   }
 
   const self: LocalNode = {
@@ -229,6 +238,12 @@ export function createNode(name: NodeName, { hidden = true }: { hidden?: boolean
       })
       return {
         pid: process.pid,
+        fail(monitor, reason) {
+          const watcher = process.watchers.get(keyOf(monitor))
+          if (watcher === undefined) return
+          unwatch(process, keyOf(monitor), watcher.line)
+          watcher.tell(reason)
+        },
         close(reason = atom('normal')) {
           undo?.()
           end(process, reason)

@@ -1,15 +1,10 @@
 import { RollcallError } from '../../core/error.ts'
-import type { Connection } from './connection.ts'
+import { ask, type CallOptions } from './ask.ts'
 import { atom, charlist, isAtom, isKind, isTuple, type Pid, type Term, textOf, tuple } from './etf.ts'
-import type { Signal } from './node.ts'
-
-export interface CallOptions {
-  /** 15 s by default: a `net_kernel:connect_node/1` alone takes up to 7 s a step. */
-  readonly timeoutMs?: number
-  readonly signal?: AbortSignal | undefined
-}
+import type { Line, Signal } from './node.ts'
 
 const SPAWN_REQUEST = 29
+// A `net_kernel:connect_node/1` alone takes up to 7 s a step.
 const CALL_TIMEOUT_MS = 15_000
 // A message is for a person: what a crashed node says of itself can be megabytes.
 const MAX_SHOWN_CHARACTERS = 300
@@ -19,21 +14,21 @@ const MAX_SHOWN_CHARACTERS = 300
  * `rpc_failed` when it raised there, `rpc_timeout`, the signal's reason, or what ended the connection.
  */
 export function call(
-  connection: Connection,
+  line: Line,
   module: string,
   name: string,
   args: readonly Term[],
   options: CallOptions = {},
 ): Promise<Term> {
-  const what = `${module}:${name}/${args.length} at ${connection.peer}`
+  const what = `${module}:${name}/${args.length} at ${line.peer}`
   const request = {
     what,
     module: 'erpc',
     name: 'execute_call',
-    args: () => [connection.self.createRef(), atom(module), atom(name), [...args]],
+    args: () => [line.self.createRef(), atom(module), atom(name), [...args]],
     option: 'monitor' as const,
   }
-  return spawn(connection, request, options, (signal) => {
+  return spawn(line, request, options, (signal) => {
     if (signal.type === 'spawned' && isAtom(signal.term)) return failed(what, signal.term)
     if (signal.type !== 'down') return undefined
     const [, outcome, value] = isTuple(signal.term) ? signal.term.elements : []
@@ -46,14 +41,14 @@ export function call(
  * `Agent` is bound to our pid. What the process sends and its end go to `receive`. Resolves once it is spawned.
  */
 export async function evaluateLinked(
-  connection: Connection,
+  line: Line,
   source: string,
   receive: (signal: Signal) => void,
   options: CallOptions = {},
 ): Promise<void> {
-  const tokens = okValue(await call(connection, 'erl_scan', 'string', [charlist(source)], options))
-  const forms = okValue(await call(connection, 'erl_parse', 'parse_exprs', [tokens], options))
-  const what = `erl_eval:exprs/2 at ${connection.peer}`
+  const tokens = okValue(await call(line, 'erl_scan', 'string', [charlist(source)], options))
+  const forms = okValue(await call(line, 'erl_parse', 'parse_exprs', [tokens], options))
+  const what = `erl_eval:exprs/2 at ${line.peer}`
   const request = {
     what,
     module: 'erl_eval',
@@ -61,7 +56,7 @@ export async function evaluateLinked(
     args: (pid: Pid) => [forms, [tuple(atom('Agent'), pid)]],
     option: 'link' as const,
   }
-  await spawn(connection, request, options, (signal) => {
+  await spawn(line, request, options, (signal) => {
     if (signal.type === 'spawned') return isAtom(signal.term) ? failed(what, signal.term) : signal.term
     receive(signal)
     return undefined
@@ -78,50 +73,25 @@ interface SpawnRequest {
 
 /** Settles with the first thing that `receive` makes of a signal. A monitored process is let go then, a linked one goes on being received. */
 function spawn(
-  connection: Connection,
+  line: Line,
   { what, module, name, args, option }: SpawnRequest,
   { timeoutMs = CALL_TIMEOUT_MS, signal }: CallOptions,
   receive: (signal: Signal) => Term | RollcallError | undefined,
 ): Promise<Term> {
-  const { promise, resolve, reject } = Promise.withResolvers<Term>()
-  if (connection.closed.aborted) return Promise.reject(connection.closed.reason as RollcallError)
-  if (signal?.aborted === true) return Promise.reject(signal.reason as Error)
-  let settled = false
-
-  function settle(result: unknown, failure: boolean): void {
-    if (settled) return
-    settled = true
-    clearTimeout(timer)
-    signal?.removeEventListener('abort', onAbort)
-    if (failure || option === 'monitor') mailbox.close()
-    if (failure) reject(result)
-    else resolve(result as Term)
-  }
-
-  const onAbort = () => settle(signal?.reason, true)
-  const onTimeout = () =>
-    settle(
-      new RollcallError('rpc_timeout', `[rpc] expected an answer of ${what} within ${timeoutMs} ms, got none`),
-      true,
-    )
-  const mailbox = connection.open((event) => {
-    if (event.type === 'closed') settle(event.error, true)
-    const answer = receive(event)
-    if (answer !== undefined) settle(answer, answer instanceof RollcallError)
+  return ask(line, {
+    what,
+    timeoutMs,
+    signal,
+    receive,
+    lasting: option === 'link',
+    begin({ pid }) {
+      // Pid 0 is nobody: a process that prints there learns `noproc`, where a live mailbox would leave it waiting.
+      const groupLeader = { ...pid, id: 0, serial: 0 }
+      const payload = args(pid)
+      const target = tuple(atom(module), atom(name), payload.length)
+      line.send([SPAWN_REQUEST, line.self.createRef(), pid, groupLeader, target, [atom(option)]], payload)
+    },
   })
-  const timer = setTimeout(onTimeout, timeoutMs)
-  signal?.addEventListener('abort', onAbort)
-  // Pid 0 is nobody: a process that prints there learns `noproc`, where a live mailbox would leave it waiting.
-  const groupLeader = { ...mailbox.pid, id: 0, serial: 0 }
-  const payload = args(mailbox.pid)
-  const target = tuple(atom(module), atom(name), payload.length)
-  const reference = connection.self.createRef()
-  try {
-    connection.send([SPAWN_REQUEST, reference, mailbox.pid, groupLeader, target, [atom(option)]], payload)
-  } catch (error) {
-    settle(error, true)
-  }
-  return promise
 }
 
 function okValue(result: Term): Term {

@@ -1,6 +1,6 @@
 import { RollcallError } from '../../core/error.ts'
 import { createAgent } from '../agent.ts'
-import { type CommonOptions, openToDial } from './open.ts'
+import { type CommonOptions, openToDial, refuseMember } from './open.ts'
 
 // Above the 10 s that an agent gives its mesh for it.
 const TIMEOUT_MS = 15_000
@@ -9,6 +9,7 @@ const TIMEOUT_MS = 15_000
 export async function leave(given: CommonOptions): Promise<number> {
   const { config, log } = await openToDial(given)
   if (config.agent.listen !== undefined && (await askRunningAgent(config.agent.listen))) return 0
+  refuseMember(config, { file: given.config, command: 'leave without an agent on agent.listen' })
   const agent = createAgent(config, { log })
   try {
     await agent.leave()

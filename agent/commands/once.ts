@@ -1,10 +1,11 @@
 import { RollcallError } from '../../core/error.ts'
 import { createAgent } from '../agent.ts'
-import { type CommonOptions, openToDial } from './open.ts'
+import { type CommonOptions, openToDial, refuseMember } from './open.ts'
 
 /** One round: looks, plans, dials and writes the state. Throws `not_formed` when a topology is not formed after it. */
 export async function once(given: CommonOptions & { state?: string }): Promise<number> {
   const { config, log } = await openToDial(given)
+  refuseMember(config, { file: given.config, command: 'once' })
   const agent = createAgent(
     { ...config, agent: { ...config.agent, state: given.state ?? config.agent.state } },
     { log },

@@ -32,6 +32,13 @@ export async function openToDial(given: CommonOptions): ReturnType<typeof openAs
   throw configError(given.config, ['distribution'], 'expected beam or exec, got none: an agent needs a mesh to dial in')
 }
 
+/** Refuses what a short-lived process cannot do for a `member`: its links end with the process. Throws `config`. */
+export function refuseMember({ distribution }: Config, { file, command }: { file: string; command: string }): void {
+  if (distribution === undefined || !('beam' in distribution) || distribution.beam.mode !== 'member') return
+  const sentence = `expected sidecar for rollcall ${command}, got member: that process is the node, and its links end with it; run rollcall agent`
+  throw configError(file, ['distribution', 'beam', 'mode'], sentence)
+}
+
 /** The topology that is meant, with its name: the one given, else the only one. */
 export function chooseTopology({ topologies }: Config, given: string | undefined): [string, TopologyConfig] {
   const entries = Object.entries(topologies)

@@ -15,6 +15,10 @@ export async function openDistribution(
       '[config] distribution: expected beam or exec, got none: an agent needs a mesh to dial in',
     )
   }
+  if ('beam' in distribution && distribution.beam.mode === 'member') {
+    const { openMemberDistribution } = await import('./member.ts')
+    return await openMemberDistribution(distribution.beam, { self, log })
+  }
   if ('beam' in distribution) {
     const { createBeamDistribution } = await import('./beam.ts')
     return createBeamDistribution(distribution.beam, { self, log })

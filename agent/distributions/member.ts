@@ -1,0 +1,61 @@
+import type { BeamConfig } from '../../core/config.ts'
+import type { NodeName } from '../../core/node.ts'
+import type { Log } from '../../functions/resolvers/source.ts'
+import { EPMD_PORT } from '../beam/epmd.ts'
+import { type MemberNode, startMember } from '../beam/member.ts'
+import type { Distribution } from './distribution.ts'
+
+export interface MemberSeams {
+  /** The name of this process in the mesh. */
+  readonly self: NodeName
+  readonly log: Log
+  /** `ERL_EPMD_PORT` and `ERL_EPMD_ADDRESS` count as they do for `erl`, after the config. */
+  readonly env?: Record<string, string | undefined>
+}
+
+/** Starts the node that a config in `member` mode describes, and makes it the distribution; `close` stops it. Rejects as `startMember` does. */
+export async function openMemberDistribution(config: BeamConfig, seams: MemberSeams): Promise<Distribution> {
+  const { self, log, env = process.env } = seams
+  const { cookie, port, listen, hidden, tls } = config
+  const addresses = env.ERL_EPMD_ADDRESS?.split(',')
+  const epmd = {
+    host: config.epmd?.host,
+    port: config.epmd?.port ?? (Number(env.ERL_EPMD_PORT) || EPMD_PORT),
+    ...(addresses !== undefined && { addresses }),
+  }
+  const node = await startMember({ name: self, cookie, port, listen, hidden, tls, epmd, log })
+  return { ...distributionOf(node), close: () => node.stop() }
+}
+
+/** A running member as the distribution of an agent: `createAgent(config, { distribution: distributionOf(node) })`. The node outlives the agent. */
+export function distributionOf(node: MemberNode): Distribution {
+  return {
+    self: node.name,
+    list: async () => node.nodes(),
+    connect: (peer, { address, signal }) => node.connect(peer, { address, signal }),
+    // A hidden node is nothing to `global`: one closed connection takes nobody else along.
+    disconnect: async (peer) => node.disconnect(peer),
+    leave: async () => node.nodes().forEach((peer) => node.disconnect(peer)),
+
+    async *changes(signal) {
+      const queue: { node: NodeName; up: boolean }[] = []
+      let wake = () => {}
+      const off = node.onLink((change) => {
+        queue.push(change)
+        wake()
+      })
+      signal.addEventListener('abort', () => wake(), { once: true })
+      try {
+        while (!signal.aborted) {
+          const change = queue.shift()
+          if (change !== undefined) yield change
+          else await new Promise<void>((resolve) => (wake = resolve))
+        }
+      } finally {
+        off()
+      }
+    },
+
+    close: async () => undefined,
+  }
+}
