@@ -3,15 +3,15 @@
  * `[part] expected …, got …`, then what to check.
  */
 export class RollcallError extends Error {
+  override readonly name = 'RollcallError'
   readonly code: string
   /** How long the other side asked to be left alone, in ms. */
-  readonly retryAfterMs?: number
+  readonly retryAfterMs: number | undefined
 
   constructor(code: string, message: string, options: { cause?: unknown; retryAfterMs?: number | undefined } = {}) {
-    super(message, options.cause === undefined ? {} : { cause: options.cause })
-    this.name = 'RollcallError'
+    super(message, options)
     this.code = code
-    if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs
+    this.retryAfterMs = options.retryAfterMs
   }
 }
 
@@ -20,6 +20,6 @@ export function describeError(error: unknown): { code: string; message: string; 
   if (!(error instanceof RollcallError)) {
     return { code: 'internal', message: error instanceof Error ? error.message : String(error) }
   }
-  const described = { code: error.code, message: error.message }
-  return error.retryAfterMs === undefined ? described : { ...described, retryAfterMs: error.retryAfterMs }
+  const { code, message, retryAfterMs } = error
+  return { code, message, ...(retryAfterMs !== undefined && { retryAfterMs }) }
 }

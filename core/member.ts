@@ -19,18 +19,21 @@ export type Observation = { source: string; at: number } & (
   | { outcome: 'failed'; members?: Member[]; error: { code: string; message: string; retryAfterMs?: number } }
 )
 
+const short = z.string().check(z.maxLength(255))
+
 export const nodeNameSchema = z
   .string()
   .check(z.refine(isNodeName, { error: 'expected a node name like app@10.0.0.1 (one @, ASCII, at most 255 bytes)' }))
 
+/** A port as a number. */
+export const portNumber = z.int().check(z.minimum(1), z.maximum(65535))
+
 export const memberSchema = z.object({
   node: nodeNameSchema,
   status: z.enum(['up', 'leaving']),
-  id: z.optional(z.string().check(z.maxLength(255))),
-  address: z.optional(
-    z.object({ host: z.string().check(z.maxLength(255)), port: z.int().check(z.minimum(1), z.maximum(65535)) }),
-  ),
-  meta: z.optional(z.record(z.string().check(z.maxLength(255)), z.string().check(z.maxLength(1024)))),
+  id: z.optional(short),
+  address: z.optional(z.object({ host: short, port: portNumber })),
+  meta: z.optional(z.record(short, z.string().check(z.maxLength(1024)))),
 })
 
 /** A member that is up, from a name alone. */

@@ -33,15 +33,20 @@ export function canonicalHost(host: string): string {
 
 /** The eight 16-bit groups of an IPv6 address in any text form of RFC 4291, or undefined. A zone (`%eth0`) is none. */
 export function parseIpv6(text: string): number[] | undefined {
-  if (!text.includes(':') || !/^[0-9a-fA-F:.]+$/.test(text)) return undefined
-  const [head = '', tail, ...more] = text.split('::')
-  if (more.length > 0) return undefined
-  const left = parseGroups(head, tail === undefined)
-  const right = tail === undefined ? [] : parseGroups(tail, true)
-  if (left === undefined || right === undefined) return undefined
-  const missing = 8 - left.length - right.length
-  if (tail === undefined ? missing !== 0 : missing < 1) return undefined
-  return [...left, ...Array.from({ length: missing }, () => 0), ...right]
+  const lastAt = text.lastIndexOf(':') + 1
+  if (lastAt === 0) return undefined
+  const quad = parseIpv4(text.slice(lastAt))
+  const plain = quad === undefined ? text : text.slice(0, lastAt) + hexOf(groupsOf(quad))
+  const [left = [], right, ...more] = plain.split('::').map((part) => (part === '' ? [] : part.split(':')))
+  const groups = [...left]
+  if (right !== undefined) {
+    // `::` stands for one group at least.
+    const zeros = Math.max(1, 8 - left.length - right.length)
+    groups.push(...Array.from({ length: zeros }, () => '0'), ...right)
+  }
+  if (more.length > 0 || groups.length !== 8 || !groups.every((group) => /^[0-9a-f]{1,4}$/i.test(group)))
+    return undefined
+  return groups.map((group) => Number.parseInt(group, 16))
 }
 
 /** The dotted quad as a number of 0 to 255 each, or undefined. Leading zeros are refused: some read them as octal. */
@@ -52,39 +57,24 @@ export function parseIpv4(text: string): number[] | undefined {
   return bytes.every((byte) => byte <= 255) ? bytes : undefined
 }
 
-function parseGroups(text: string, last: boolean): number[] | undefined {
-  if (text === '') return []
-  const groups: number[] = []
-  const parts = text.split(':')
-  for (const [index, part] of parts.entries()) {
-    if (last && index === parts.length - 1 && part.includes('.')) {
-      const quad = parseIpv4(part)
-      if (quad === undefined) return undefined
-      const [a = 0, b = 0, c = 0, d = 0] = quad
-      groups.push(a * 256 + b, c * 256 + d)
-      continue
-    }
-    if (!/^[0-9a-fA-F]{1,4}$/.test(part)) return undefined
-    groups.push(Number.parseInt(part, 16))
-  }
-  return groups
+function groupsOf([a = 0, b = 0, c = 0, d = 0]: readonly number[]): number[] {
+  return [a * 256 + b, c * 256 + d]
+}
+
+function hexOf(groups: readonly number[]): string {
+  return groups.map((group) => group.toString(16)).join(':')
 }
 
 /** RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups as `::`, IPv4-mapped dotted. */
 export function formatIpv6(groups: readonly number[]): string {
-  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
-    const [high = 0, low = 0] = groups.slice(6)
-    return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
-  }
-  let [start, length] = [-1, 1]
-  for (let from = 0; from < 8; from++) {
-    let to = from
-    while (to < 8 && groups[to] === 0) to++
-    if (to - from > length) [start, length] = [from, to - from]
-    from = Math.max(from, to - 1)
-  }
-  const hex = (part: readonly number[]) => part.map((group) => group.toString(16)).join(':')
-  return start < 0 ? hex(groups) : `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`
+  const text = hexOf(groups)
+  const [, high = 0, low = 0] = groups.slice(5)
+  if (text.startsWith('0:0:0:0:0:ffff:')) return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
+  const runs = [...text.matchAll(/\b0(:0)+\b/g)]
+  const [longest] = runs.toSorted(([a], [b]) => b.length - a.length)
+  if (longest === undefined) return text
+  const { 0: zeros, index } = longest
+  return `${text.slice(0, index)}::${text.slice(index + zeros.length)}`.replace(/:{3,}/, '::')
 }
 
 /** Whether a host, an IPv6 address bare or in brackets, is this machine to itself alone. */

@@ -31,37 +31,24 @@ export interface Policy {
   maxMembers: number
 }
 
-/** The defaults; each field of {@link Policy} says why. */
-export const defaultPolicy: Readonly<Policy> = {
-  disconnect: 'absent',
-  grace: 60_000,
-  misses: 3,
-  budget: 0.3,
-  confirm: 300_000,
-  stale: 3_600_000,
-  drain: 60_000,
-  dialsPerRound: 64,
-  dialTimeout: 10_000,
-  halfLife: 60_000,
-  maxWait: 10_000,
-  minPeers: 0,
-  maxMembers: 10_000,
-}
-
 const count = (minimum: number) => z.int().check(z.minimum(minimum))
 
+/** The policy in a config, with the defaults; each field of {@link Policy} says why. */
 export const policySchema = z.strictObject({
-  disconnect: z._default(z.enum(['absent', 'never']), defaultPolicy.disconnect),
-  grace: z._default(durationSchema, defaultPolicy.grace),
-  misses: z._default(count(1), defaultPolicy.misses),
-  budget: z._default(z.number().check(z.minimum(0), z.maximum(1)), defaultPolicy.budget),
-  confirm: z._default(durationSchema, defaultPolicy.confirm),
-  stale: z._default(durationSchema, defaultPolicy.stale),
-  drain: z._default(durationSchema, defaultPolicy.drain),
-  dialsPerRound: z._default(count(1), defaultPolicy.dialsPerRound),
-  dialTimeout: z._default(durationSchema, defaultPolicy.dialTimeout),
-  halfLife: z._default(durationSchema, defaultPolicy.halfLife),
-  maxWait: z._default(durationSchema, defaultPolicy.maxWait),
-  minPeers: z._default(count(0), defaultPolicy.minPeers),
-  maxMembers: z._default(count(1), defaultPolicy.maxMembers),
+  disconnect: z._default(z.enum(['absent', 'never']), 'absent'),
+  grace: z._default(durationSchema, 60_000),
+  misses: z._default(count(1), 3),
+  budget: z._default(z.number().check(z.minimum(0), z.maximum(1)), 0.3),
+  confirm: z._default(durationSchema, 300_000),
+  stale: z._default(durationSchema, 3_600_000),
+  drain: z._default(durationSchema, 60_000),
+  dialsPerRound: z._default(count(1), 64),
+  dialTimeout: z._default(durationSchema, 10_000),
+  halfLife: z._default(durationSchema, 60_000),
+  maxWait: z._default(durationSchema, 10_000),
+  minPeers: z._default(count(0), 0),
+  maxMembers: z._default(count(1), 10_000),
 })
+
+/** The policy of a topology that says nothing of it. */
+export const defaultPolicy: Readonly<Policy> = policySchema.parse({})

@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import { nodeNameSchema } from './member.ts'
+import { nodeNameSchema, portNumber } from './member.ts'
 import { basenameOf, hostOf, nodeName } from './node.ts'
 
 /** Anything but the empty text. */
@@ -9,7 +9,7 @@ export const name = z.optional(text)
 /** A port as a number, or as digits: `${PORT}` is text once it is replaced. */
 export const port = z.pipe(
   z.transform((value) => (typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value)),
-  z.int().check(z.minimum(1), z.maximum(65535)),
+  portNumber,
 )
 /** A node name, its IPv6 host in RFC 5952 form after parsing. */
 export const node = z.pipe(

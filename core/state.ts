@@ -147,7 +147,10 @@ export function dictionary<Value>(entries: readonly (readonly [string, Value])[]
 }
 
 const time = z.number()
+const maybeTime = z.optional(time)
 const node = z.string()
+const flag = z.optional(z.literal(true))
+const times = z.record(node, time)
 const stateSchema = z.object({
   version: z.literal(1),
   self: node,
@@ -163,19 +166,16 @@ const stateSchema = z.object({
       sources: z.record(
         z.string(),
         z.object({
-          at: z.optional(time),
-          ahead: z.optional(time),
+          at: maybeTime,
+          ahead: maybeTime,
           outcome: z.optional(z.enum(['complete', 'partial', 'failed'])),
           error: z.optional(z.object({ code: z.string(), message: z.string() })),
-          doubted: z.optional(z.literal(true)),
-          doubtedUntilClock: z.optional(time),
-          answeredAt: z.optional(time),
-          answeredClock: z.optional(time),
+          doubted: flag,
+          doubtedUntilClock: maybeTime,
+          answeredAt: maybeTime,
+          answeredClock: maybeTime,
           listed: z.array(node),
-          missing: z.record(
-            node,
-            z.object({ namedClock: time, misses: time, missedMs: time, linked: z.optional(z.literal(true)) }),
-          ),
+          missing: z.record(node, z.object({ namedClock: time, misses: time, missedMs: time, linked: flag })),
           details: z.record(
             node,
             z.object({
@@ -183,8 +183,8 @@ const stateSchema = z.object({
               address: z.optional(z.object({ host: z.string(), port: z.number() })),
             }),
           ),
-          leavingClocks: z.record(node, time),
-          returnedClocks: z.record(node, time),
+          leavingClocks: times,
+          returnedClocks: times,
         }),
       ),
     }),
@@ -193,12 +193,12 @@ const stateSchema = z.object({
     node,
     z.object({
       attempt: time,
-      dialledAt: z.optional(time),
-      retryAt: z.optional(time),
-      penalty: z.optional(time),
-      penaltyAt: z.optional(time),
-      lost: z.optional(z.literal(true)),
-      linked: z.optional(z.literal(true)),
+      dialledAt: maybeTime,
+      retryAt: maybeTime,
+      penalty: maybeTime,
+      penaltyAt: maybeTime,
+      lost: flag,
+      linked: flag,
     }),
   ),
 })
