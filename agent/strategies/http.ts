@@ -6,8 +6,10 @@ import { type Clock, systemClock, withDeadline } from '../clock.ts'
 export interface HttpRequest {
   /** Who asks, for messages. */
   readonly part: string
-  /** The whole address. It stands in messages: nothing secret belongs into it. */
+  /** The whole address. Nothing secret belongs into it. */
   readonly target: string
+  /** What messages call it: the target, unless a part of that is different each time. */
+  readonly shown?: string
   readonly headers?: Readonly<Record<string, string>>
   /** How long the answer may take, its body included. */
   readonly timeoutMs: number
@@ -19,6 +21,7 @@ export interface HttpRequest {
 /** An answer of any status, read to its end. */
 export interface HttpAnswer {
   readonly part: string
+  /** What messages call the address. */
   readonly target: string
   readonly status: number
   readonly headers: Headers
@@ -34,8 +37,8 @@ export interface HttpAnswer {
  * configured it. Throws `unreachable`, `timeout` or `bad_answer` (too large), and the signal's reason when that was it.
  */
 export async function get(request: HttpRequest, context: SourceContext): Promise<HttpAnswer> {
-  const { part, target, timeoutMs, clock = systemClock } = request
-  const expected = `[${part}] expected an answer of ${target}`
+  const { part, target, shown = target, timeoutMs, clock = systemClock } = request
+  const expected = `[${part}] expected an answer of ${shown}`
   try {
     const deadline = { ms: timeoutMs, signal: context.signal, clock, expected }
     return await withDeadline((signal) => exchange(request, { ...context, signal }), deadline)
@@ -80,22 +83,22 @@ export function refusal(
 }
 
 async function exchange(request: HttpRequest, { fetch, signal, now }: SourceContext): Promise<HttpAnswer> {
-  const { part, target } = request
+  const { part, target, shown = target } = request
   const headers = { Accept: 'application/json', ...request.headers }
   const sentAt = now()
   const response = await fetch(target, { headers, redirect: 'manual', signal })
   const receivedAt = now()
   const text = await readText(response, request)
-  return { part, target, status: response.status, headers: response.headers, text, sentAt, receivedAt }
+  return { part, target: shown, status: response.status, headers: response.headers, text, sentAt, receivedAt }
 }
 
-async function readText({ body }: Response, { part, target, maxBytes }: HttpRequest): Promise<string> {
+async function readText({ body }: Response, { part, target, shown = target, maxBytes }: HttpRequest): Promise<string> {
   const decoder = new TextDecoder()
   let [text, bytes] = ['', 0]
   for await (const chunk of body ?? []) {
     bytes += chunk.byteLength
     if (bytes > maxBytes) {
-      throw new RollcallError('bad_answer', `[${part}] expected at most ${maxBytes} bytes of ${target}, got more`)
+      throw new RollcallError('bad_answer', `[${part}] expected at most ${maxBytes} bytes of ${shown}, got more`)
     }
     text += decoder.decode(chunk, { stream: true })
   }

@@ -10,6 +10,7 @@ import {
   nameUnder,
   reverseName,
 } from '../../core/sources/dns.ts'
+import { outcomeOf } from '../../core/sources/outcome.ts'
 import { createDnsClient, type DnsClient } from '../dns-client.ts'
 import type { SystemResolver } from '../resolv-conf.ts'
 import { basenameFor } from './basename.ts'
@@ -19,7 +20,6 @@ import type { Source, SourceContext } from './source.ts'
 const CLOUDFLARE = 'https://cloudflare-dns.com/dns-query'
 // As resolv.conf(5) has it: a packet of UDP may be lost.
 const UDP_ATTEMPTS = 2
-const MAX_REASONS = 3
 
 /**
  * The nodes that DNS names stand for: one member for each address (A, AAAA) or target (SRV). Asks the nameservers of
@@ -57,13 +57,8 @@ async function look(options: DnsOptions, context: SourceContext): Promise<Observ
   if (!findings.answered && failure !== undefined) throw failure
 
   const { members, flaws } = membersOf(basename, findings.hosts)
-  const reasons = [
-    ...new Set([...flaws.map((flaw) => `[dns] ${flaw}`), ...findings.flaws.map(({ message }) => message)]),
-  ].sort()
-  const observation = { source: context.source, at, members }
-  return reasons.length === 0
-    ? { ...observation, outcome: 'complete' }
-    : { ...observation, outcome: 'partial', reason: summary(reasons) }
+  const reasons = [...flaws.map((flaw) => `[dns] ${flaw}`), ...findings.flaws.map(({ message }) => message)]
+  return { source: context.source, at, ...outcomeOf({ members, flaws: reasons }) }
 }
 
 async function resolverFor({ server }: DnsOptions, { exchange, resolvConf }: SourceContext): Promise<SystemResolver> {
@@ -162,10 +157,4 @@ function merge(parts: readonly Findings[]): Findings {
     flaws: parts.flatMap(({ flaws }) => flaws),
     answered: parts.some(({ answered }) => answered),
   }
-}
-
-function summary(reasons: readonly string[]): string {
-  const more = reasons.length - MAX_REASONS
-  const named = reasons.slice(0, MAX_REASONS).join('; ')
-  return more > 0 ? `${named}; and ${more} more` : named
 }
