@@ -13,8 +13,8 @@ export interface Connection extends Line {
   readonly replaced: boolean
   /** With `connection_closed` (by us), `connection_lost`, `peer_silent`, `protocol_violated`, `frame_too_large` or `flooded`. */
   readonly closed: AbortSignal
-  /** Resolves when little is left unsent, or with the end: who sends much waits for it. */
-  ready(): Promise<void>
+  /** Runs `action`, which sends something, once little is left unsent: in turn, so that much sent at once waits here and not in memory. */
+  whenReady<T>(action: () => T | Promise<T>): Promise<T>
   /** Takes over the peer's tick time, in ms: it ticks every quarter, and is taken for dead when silent for longer than the whole. */
   setTickTime(tickTimeMs: number): void
   close(): void
@@ -33,9 +33,9 @@ export interface ConnectionOptions {
 
 const PASS_THROUGH = 112
 const TICK = Buffer.alloc(4)
-// A peer that asks and asks but never reads would fill the memory with answers.
-const MAX_UNSENT_BYTES = 64 * 1024 * 1024
-// Who waits for it leaves room for one message of nearly the limit.
+// A peer that asks and asks but never reads would fill the memory with answers; four of the largest may be under way.
+const MAX_UNSENT_BYTES = 256 * 1024 * 1024
+// Who waits his turn sends when less than this is left: the socket is kept busy, and the memory free.
 const FULL_BYTES = 1024 * 1024
 
 /** Runs the connected state of a socket whose handshake is done. Whatever the peer does ends at most this one connection. */
@@ -43,11 +43,13 @@ export function runConnection(socket: Socket, reader: FrameReader, options: Conn
   const { self, peer, creation, replaced, tickTimeMs = 60_000, maxFrameBytes = 64 * 1024 * 1024 } = options
   const closing = new AbortController()
   const endings = new Set<(error: RollcallError) => void>()
+  const waiting: (() => void)[] = []
   let wroteSinceTimer = false
   let wroteSinceTick = false
   let seen = reader.received()
   let silentQuarters = 0
   let timer = setInterval(onQuarter, quarterOf(tickTimeMs))
+  socket.on('drain', letNextSend)
 
   function end(error: RollcallError): void {
     if (closing.signal.aborted) return
@@ -57,6 +59,15 @@ export function runConnection(socket: Socket, reader: FrameReader, options: Conn
     const listeners = [...endings]
     endings.clear()
     for (const listener of listeners) listener(error)
+    letNextSend()
+  }
+
+  function letNextSend(): void {
+    while (socket.writableLength < FULL_BYTES || closing.signal.aborted) {
+      const next = waiting.shift()
+      if (next === undefined) return
+      next()
+    }
   }
 
   function write(frame: Buffer): void {
@@ -131,17 +142,17 @@ export function runConnection(socket: Socket, reader: FrameReader, options: Conn
       if (!closing.signal.aborted) endings.add(listener)
       return () => endings.delete(listener)
     },
-    async ready() {
-      if (socket.writableLength < FULL_BYTES || closing.signal.aborted) return
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          socket.off('drain', done)
-          endings.delete(done)
-          resolve()
+    whenReady<T>(action: () => T | Promise<T>) {
+      const { promise, resolve, reject } = Promise.withResolvers<T>()
+      waiting.push(() => {
+        try {
+          resolve(action())
+        } catch (error) {
+          reject(error)
         }
-        socket.once('drain', done)
-        endings.add(done)
       })
+      letNextSend()
+      return promise
     },
     setTickTime(tickTimeMs) {
       if (closing.signal.aborted) return

@@ -98,7 +98,7 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
     epmd: { port: epmdPort },
     log,
     stepTimeoutMs,
-    onChange: (change) => listeners.forEach((listener) => listener(change)),
+    onChange: (change) => listeners.forEach((listener) => guarded(() => listener(change))),
   })
   const { server, port } = await listen(links, options)
   server.on('error', (error) => log.warn({ err: error }, 'a connection could not be accepted'))
@@ -112,6 +112,15 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
   // Who sends has a pid; nobody is told of it, so nothing comes.
   const sender = self.open(() => undefined)
   const loopback = createLoopback(self, ending.signal)
+
+  /** What a listener throws is its user's matter, and must not reach the link that it is told of. */
+  function guarded(tell: () => void): void {
+    try {
+      tell()
+    } catch (error) {
+      log.error({ err: error }, 'a listener threw')
+    }
+  }
 
   async function enter(): Promise<Registration | undefined> {
     if (options.port !== undefined) return undefined
@@ -129,16 +138,20 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
     await once(server, 'close')
   }
 
-  async function lineTo(node: NodeName, signal?: AbortSignal): Promise<Line> {
+  /** Runs `action`, which sends something, on the line to a node, making the line where there is none. */
+  async function through<T>(
+    node: NodeName,
+    signal: AbortSignal | undefined,
+    action: (line: Line) => T | Promise<T>,
+  ): Promise<T> {
     ending.signal.throwIfAborted()
-    if (node === name) return loopback
+    if (node === name) return await action(loopback)
     const connection = links.get(node) ?? (await links.connect(node, { signal }))
-    await connection.ready()
-    return connection
+    return await connection.whenReady(() => action(connection))
   }
 
   async function send(target: Target, message: Term): Promise<void> {
-    sendTo(await lineTo(target.node), target, message, sender.pid)
+    await through(target.node, undefined, (line) => sendTo(line, target, message, sender.pid))
   }
 
   let stopped: Promise<void> | undefined
@@ -156,7 +169,7 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
     async ping(node, given) {
       try {
         const request = tuple(atom('is_auth'), atom(name))
-        await callServer(await lineTo(node, given?.signal), { node, name: 'net_kernel' }, request, given)
+        await through(node, given?.signal, (line) => callServer(line, { node, name: 'net_kernel' }, request, given))
         return true
       } catch (error) {
         given?.signal?.throwIfAborted()
@@ -165,11 +178,11 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
       }
     },
     send,
-    call: async (target, request, given) =>
-      await callServer(await lineTo(target.node, given?.signal), target, request, given),
+    call: (target, request, given) =>
+      through(target.node, given?.signal, (line) => callServer(line, target, request, given)),
     cast: (target, request) => send(target, tuple(atom('$gen_cast'), request)),
-    rpc: async (node, module, called, args, given) =>
-      await call(await lineTo(node, given?.signal), module, called, args, given),
+    rpc: (node, module, called, args, given) =>
+      through(node, given?.signal, (line) => call(line, module, called, args, given)),
     register(given, handler) {
       const onError = (error: unknown) => log.error({ name: given, err: error }, 'a handler threw')
       const mailbox: Mailbox = self.open(serve(handler, () => mailbox, onError))
@@ -187,11 +200,12 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
       let over = false
       const begin = async () => {
         try {
-          const line = await lineTo(target.node)
-          if (!over) undo = monitor(line, target, listener)
+          await through(target.node, undefined, (line) => {
+            if (!over) undo = monitor(line, target, (reason) => guarded(() => listener(reason)))
+          })
         } catch {
           // As the BEAM has it: whoever cannot be reached is gone.
-          if (!over) listener(atom('noconnection'))
+          if (!over) guarded(() => listener(atom('noconnection')))
         }
       }
       void begin()
