@@ -1,6 +1,6 @@
 import { type Context, Hono } from 'hono'
-import type { AuthEntry, Config, TopologyConfig } from '../core/config.ts'
-import { RollcallError } from '../core/error.ts'
+import type { AuthEntry, Config } from '../core/config.ts'
+import type { RollcallError } from '../core/error.ts'
 import { plan } from '../core/plan.ts'
 import { authorize, createAuthenticate, maySee } from './auth.ts'
 import type { SourceLoaders } from './asker.ts'
@@ -25,11 +25,12 @@ export interface AppOptions {
   patienceMs?: number | undefined
   /** Throws at what the host refuses before anything else is looked at. */
   admit?: ((request: Request) => void) | undefined
-  /** The document of /openapi.json; absent where the host serves it itself, as Workers do from `functions/public/`. */
-  openapi?: object | undefined
-  /** Serves /readyz: for a host that lives longer than a request. */
-  readyz?: boolean | undefined
+  /** What only some hosts answer, by path (host-routes.ts has them). */
+  routes?: Readonly<Record<string, Route>> | undefined
 }
+
+/** Answers a GET from what is known of every topology. */
+export type Route = (observers: readonly Observer[]) => Reply | Promise<Reply>
 
 /** What a host may hand to the app with a request. */
 export interface Bindings {
@@ -46,14 +47,13 @@ type Call = Context<{ Bindings: Bindings }>
 
 const METHODS = ['GET', 'POST']
 const REQUEST_ID = /^[\w.-]{1,64}$/
-const JSON_TYPE = { 'Content-Type': 'application/json' }
+const UNCACHED = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
 // An intermediary may keep a list of members, and asks each time whether it still holds: an old one is worse than a late one.
-const REVALIDATED = { ...JSON_TYPE, 'Cache-Control': 'private, no-cache' }
-const UNCACHED = { ...JSON_TYPE, 'Cache-Control': 'no-store' }
+const REVALIDATED = { ...UNCACHED, 'Cache-Control': 'private, no-cache' }
 
 /** Builds the HTTP API of the given topologies, for any host that speaks `fetch`. Throws `config` when one of them cannot be served here. */
 export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
-  const { log, now = Date.now, admit, loaders, patienceMs } = options
+  const { log, now = Date.now, admit, routes = {} } = options
   const context = {
     now,
     log,
@@ -62,8 +62,7 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   }
   const observers = new Map<string, Observer>()
   for (const [topology, config] of Object.entries(options.topologies)) {
-    requireServable(topology, config, loaders)
-    observers.set(topology, createObserver({ topology, config, loaders, context, patienceMs }))
+    observers.set(topology, createObserver({ ...options, topology, config, context }))
   }
   const authenticate = createAuthenticate(options.auth)
   const app = new Hono<{ Bindings: Bindings }>()
@@ -71,8 +70,8 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   /** One way for every call: an id, an answer or a problem, a line in the log. */
   function answer(c: Call, handle: () => Reply | Promise<Reply>): Response | Promise<Response> {
     const startedAt = now()
-    const asked = c.req.header('x-request-id')
-    const id = asked !== undefined && REQUEST_ID.test(asked) ? asked : crypto.randomUUID()
+    const asked = c.req.header('x-request-id') ?? ''
+    const id = REQUEST_ID.test(asked) ? asked : crypto.randomUUID()
 
     function send({ status, headers, body }: Reply): Response {
       const level = status >= 500 ? 'error' : status >= 400 ? 'warn' : 'info'
@@ -116,9 +115,9 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     const visible = [...observers].filter(([topology]) => maySee(caller, topology))
     const topologies = visible.map(([topology, observer]) => ({
       topology,
-      sources: observer.sources().map(({ source, outcome }) => ({ source, outcome })),
+      sources: observer.askers.map((asker) => ({ source: asker.id, outcome: asker.last()?.outcome })),
     }))
-    return { status: 200, headers: REVALIDATED, body: JSON.stringify({ topologies }) }
+    return ok(JSON.stringify({ topologies }), REVALIDATED)
   }
 
   function listMembers(c: Call): Reply | Promise<Reply> {
@@ -132,7 +131,7 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     const headers: Record<string, string> = { ...REVALIDATED, ETag: view.etag, ...agesOf(view, time) }
     if (c.req.query('wait') !== undefined) headers['Rollcall-Wait'] = 'no'
     if (names(c.req.header('if-none-match'), view.etag)) return { status: 304, headers, body: null }
-    return { status: 200, headers, body: view.render(time) }
+    return ok(view.render(time), headers)
   }
 
   async function makePlan(c: Call): Promise<Reply> {
@@ -140,22 +139,12 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     const { self, connected, state } = await readPlanRequest(c.req.raw)
     authorize(caller, { verb: 'plan', node: self })
     await refreshed(c, observer)
-    const { intervalMs, policy } = observer.config
-    const sources = observer.sources().map(({ source }) => source)
-    const topologies = { [observer.topology]: { sources, intervalMs, policy, observations: observer.observations() } }
+    const { topology, config, askers } = observer
+    const asked = { ...config, sources: askers.map(({ id }) => id), observations: observer.observations() }
     const time = now()
-    const body = JSON.stringify(plan(state, { self, now: time, links: connected, topologies }))
+    const made = plan(state, { self, now: time, links: connected, topologies: { [topology]: asked } })
     const view = observer.view()
-    return { status: 200, headers: view === undefined ? UNCACHED : { ...UNCACHED, ...agesOf(view, time) }, body }
-  }
-
-  async function readiness(): Promise<Reply> {
-    await Promise.all([...observers.values()].flatMap((observer) => observer.refresh() ?? []))
-    const sources = [...observers.values()].flatMap((observer) => observer.sources())
-    const answered = sources.filter((source) => source.hasAnswered).length
-    if (answered === sources.length) return { status: 200, headers: UNCACHED, body: '{"status":"ready"}' }
-    const message = `[function] expected an answer of all ${sources.length} sources, got ${answered}`
-    throw problem('not_ready', message)
+    return ok(JSON.stringify(made), { ...UNCACHED, ...(view && agesOf(view, time)) })
   }
 
   function refuse(c: Call): Reply {
@@ -169,12 +158,9 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   app.get('/v1/topologies', (c) => answer(c, () => listTopologies(c)))
   app.get('/v1/topologies/:topology/members', (c) => answer(c, () => listMembers(c)))
   app.post('/v1/topologies/:topology/plan', (c) => answer(c, () => makePlan(c)))
-  app.get('/healthz', (c) => answer(c, () => ({ status: 200, headers: UNCACHED, body: '{"status":"ok"}' })))
-  if (options.readyz === true) app.get('/readyz', (c) => answer(c, readiness))
-  if (options.openapi !== undefined) {
-    const body = JSON.stringify(options.openapi)
-    app.get('/openapi.json', (c) => answer(c, () => ({ status: 200, headers: JSON_TYPE, body })))
-  }
+  app.get('/healthz', (c) => answer(c, () => ok('{"status":"ok"}', UNCACHED)))
+  for (const [path, route] of Object.entries(routes))
+    app.get(path, (c) => answer(c, () => route([...observers.values()])))
   app.notFound((c) => answer(c, () => refuse(c)))
   return app
 }
@@ -187,22 +173,8 @@ function after<Value, Result>(
   return value instanceof Promise ? value.then(proceed) : proceed(value)
 }
 
-/** A topology that this host can never answer is refused at the start, where somebody looks. */
-function requireServable(topology: string, { sources }: TopologyConfig, loaders: SourceLoaders): void {
-  for (const { id, kind, options } of sources) {
-    const path = `topologies.${topology}: source ${id}`
-    if (!Object.hasOwn(loaders, kind)) {
-      const kinds = Object.keys(loaders).join(', ')
-      throw new RollcallError(
-        'config',
-        `[config] ${path}: expected a kind that is asked from here (${kinds}), got ${kind}`,
-      )
-    }
-    if (kind === 'dns' && options.basename === undefined) {
-      const message = `[config] ${path}: expected basename, got none: a function has no node name to take it from`
-      throw new RollcallError('config', message)
-    }
-  }
+function ok(body: string, headers: Reply['headers']): Reply {
+  return { status: 200, headers, body }
 }
 
 function noAnswerYet(observer: Observer): RollcallError {
@@ -216,8 +188,8 @@ function agesOf(view: View, time: number): Record<string, string> {
 }
 
 /** Whether an `If-None-Match` names the view, by the weak comparison of RFC 9110, section 13.1.2. */
-function names(ifNoneMatch: string | undefined, etag: string): boolean {
-  if (ifNoneMatch === undefined || ifNoneMatch === etag) return ifNoneMatch === etag
+function names(ifNoneMatch = '', etag: string): boolean {
+  if (ifNoneMatch === etag) return true
   const tags = ifNoneMatch.split(',').map((tag) => tag.trim())
   return tags.some((tag) => tag === '*' || tag === etag || `W/${tag}` === etag)
 }

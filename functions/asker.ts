@@ -1,6 +1,7 @@
 import type { SourceConfig, TopologyConfig } from '../core/config.ts'
 import { describeError, RollcallError } from '../core/error.ts'
 import { type Member, mergeMembers, type Observation } from '../core/member.ts'
+import { ownEntry } from '../core/state.ts'
 import type { Source, SourceContext } from './resolvers/source.ts'
 
 /** Loads the source of each kind that a host can ask: an edge host names its few, the others load theirs lazily. */
@@ -46,13 +47,14 @@ const ASK_SLACK_MS = 1_000
 // An upstream may ask to be left alone, but not for ever.
 const MAX_RETRY_AFTER_MS = 300_000
 
-/** Makes the one asker of a source. It asks nobody until it is `due`. */
+/** Makes the one asker of a source. It asks nobody until it is `due`. Throws `config` for a source that it never could ask. */
 export function createAsker(
   source: SourceConfig,
   { topology, config, loaders, context, changed }: AskerOptions,
 ): Asker {
   const { id, kind, options } = source
   const { now, log } = context
+  const load = loaderOf(source, loaders, `topologies.${topology}: source ${id}`)
   const ttlMs = config.intervalMs === 0 ? ON_DEMAND_TTL_MS : config.intervalMs
   const timeoutMs = typeof options.timeout === 'number' ? options.timeout : ASK_TIMEOUT_MS
   const limitMs = timeoutMs + ASK_SLACK_MS
@@ -67,8 +69,8 @@ export function createAsker(
     const timer = setTimeout(() => controller.abort(), limitMs)
     const { signal } = controller
     try {
-      const loaded = await loaders[kind]?.()
-      if (loaded?.look === undefined) throw new TypeError(`source ${kind} cannot be asked here`)
+      const loaded = await load()
+      if (loaded.look === undefined) throw new TypeError(`source ${kind} cannot be asked here`)
       return await Promise.race([loaded.look(options, { ...context, source: id, signal }), overdue(signal)])
     } catch (error) {
       return { source: id, at: now(), outcome: 'failed', error: describeError(error) }
@@ -128,6 +130,21 @@ export function createAsker(
       return flight
     },
   }
+}
+
+/** A source that this host can never ask is refused at the start, where somebody looks. */
+function loaderOf({ kind, options }: SourceConfig, loaders: SourceLoaders, path: string): SourceLoaders[string] {
+  const load = ownEntry(loaders, kind)
+  if (load === undefined) {
+    const kinds = Object.keys(loaders).join(', ')
+    throw new RollcallError(
+      'config',
+      `[config] ${path}: expected a kind that is asked from here (${kinds}), got ${kind}`,
+    )
+  }
+  if (kind !== 'dns' || options.basename !== undefined) return load
+  const message = `[config] ${path}: expected basename, got none: a function has no node name to take it from`
+  throw new RollcallError('config', message)
 }
 
 function bounded(observation: Observation, maxMembers: number): Observation {

@@ -1,6 +1,7 @@
 import type { AuthEntry, Config } from '../core/config.ts'
-import { RollcallError } from '../core/error.ts'
+import type { RollcallError } from '../core/error.ts'
 import { matches } from '../core/pattern.ts'
+import { type ProblemCode, problem } from './problem.ts'
 
 /** What a call wants; absent parts are not asked for. */
 export interface Wish {
@@ -27,35 +28,28 @@ const BEARER = /^Bearer +([A-Za-z0-9._~+/-]{1,512}=*)$/i
 export function createAuthenticate(auth: Config['auth']): Authenticate {
   if (auth === 'none') return () => ANYONE
   if (auth === undefined) return refuseAll
-  const known = auth.map((entry) => ({ entry, digest: bytesOf(entry.sha256) }))
+  const known = new Map(auth.map((entry) => [entry.sha256, entry]))
 
-  return async (authorization) => {
-    const token = BEARER.exec(authorization ?? '')?.[1]
-    if (token === undefined) {
-      throw new RollcallError('unauthenticated', '[auth] expected the header Authorization: Bearer <token>, got none')
-    }
-    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(token)))
-    // All are compared, to the end: the time says nothing about how near a guess was.
-    let found: AuthEntry | undefined
-    for (const { entry, digest: expected } of known) if (isEqual(digest, expected)) found = entry
-    if (found === undefined) {
-      throw new RollcallError('unauthenticated', '[auth] expected a known token, got another: check auth in the config')
-    }
-    return found
+  return async (authorization = '') => {
+    const token = BEARER.exec(authorization)?.[1]
+    if (token === undefined) throw refusal('unauthenticated', 'the header Authorization: Bearer <token>, got none')
+    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(token))
+    // The time of a look-up may tell of a digest, and from a digest no way leads to 32 random bytes.
+    const entry = known.get(Buffer.from(digest).toString('hex'))
+    if (entry === undefined) throw refusal('unauthenticated', 'a known token, got another: check auth in the config')
+    return entry
   }
 }
 
 /** Throws `verb_forbidden`, `topology_forbidden` or `node_forbidden` unless the caller may do it. It does not say what exists. */
 export function authorize(caller: AuthEntry, { verb, topology, node }: Wish): void {
-  if (!caller.verbs.includes(verb)) {
-    throw new RollcallError('verb_forbidden', `[auth] expected a token with the verb ${verb}, got ${caller.name}'s`)
-  }
+  const { name, verbs, nodes } = caller
+  if (!verbs.includes(verb)) throw refusal('verb_forbidden', `a token with the verb ${verb}, got ${name}'s`)
   if (topology !== undefined && !maySee(caller, topology)) {
-    throw new RollcallError('topology_forbidden', `[auth] expected a token for this topology, got ${caller.name}'s`)
+    throw refusal('topology_forbidden', `a token for this topology, got ${name}'s`)
   }
-  if (node !== undefined && !matches(caller.nodes, node)) {
-    const message = `[auth] expected a node that matches ${caller.nodes}, the pattern of token ${caller.name}, got another`
-    throw new RollcallError('node_forbidden', message)
+  if (node !== undefined && !matches(nodes, node)) {
+    throw refusal('node_forbidden', `a node that matches ${nodes}, the pattern of token ${name}, got another`)
   }
 }
 
@@ -65,16 +59,12 @@ export function maySee(caller: AuthEntry, topology: string): boolean {
 }
 
 function refuseAll(): never {
-  const message = '[auth] expected auth in the config (a list of tokens, or none to let everybody in), got nothing'
-  throw new RollcallError('auth_not_configured', message)
+  throw refusal(
+    'auth_not_configured',
+    'auth in the config (a list of tokens, or none to let everybody in), got nothing',
+  )
 }
 
-function bytesOf(hex: string): Uint8Array {
-  return Uint8Array.from(hex.match(/../g) ?? [], (digits) => Number.parseInt(digits, 16))
-}
-
-function isEqual(left: Uint8Array, right: Uint8Array): boolean {
-  let difference = left.length ^ right.length
-  for (const [index, byte] of left.entries()) difference |= byte ^ (right[index] ?? 0)
-  return difference === 0
+function refusal(code: ProblemCode, sentence: string): RollcallError {
+  return problem(code, `[auth] expected ${sentence}`)
 }

@@ -1,8 +1,8 @@
-import { Hono } from 'hono'
+import type { Hono } from 'hono'
 import { RollcallError } from '../core/error.ts'
 import { parseServedConfig } from '../core/served-config.ts'
 import { type AppOptions, type Bindings, createApp } from './app.ts'
-import { problem, problemReply } from './problem.ts'
+import { problem } from './problem.ts'
 import type { Log } from './resolvers/source.ts'
 
 /** The environment of an edge host: variables and secrets by name. */
@@ -16,7 +16,7 @@ const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
  */
 export function createEdgeApp(
   env: Env,
-  options: Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs' | 'openapi'>,
+  options: Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs' | 'routes'>,
 ): Hono<{ Bindings: Bindings }> {
   try {
     const { topologies, auth, log } = parseServedConfig(read(env.ROLLCALL_CONFIG), {
@@ -26,10 +26,9 @@ export function createEdgeApp(
     return createApp({ ...options, topologies, auth, log: createConsoleLog(log.level) })
   } catch (error) {
     if (!(error instanceof RollcallError)) throw error
-    createConsoleLog('error').error({ code: error.code }, error.message)
-    const app = new Hono<{ Bindings: Bindings }>()
-    app.all('*', refuse)
-    return app
+    const log = createConsoleLog('error')
+    log.error({ code: error.code }, error.message)
+    return createApp({ ...options, topologies: {}, log, admit: refuse })
   }
 }
 
@@ -47,10 +46,9 @@ function read(text: unknown): unknown {
   }
 }
 
-function refuse(): Response {
+function refuse(): never {
   const message = '[function] expected a valid ROLLCALL_CONFIG, got another: the log of the function says what is wrong'
-  const { status, headers, body } = problemReply(problem('config', message))
-  return new Response(body, { status, headers })
+  throw problem('config', message)
 }
 
 /** A log of JSON lines on the console, which is where an edge host collects them. */

@@ -1,7 +1,7 @@
 import { handle } from 'hono/aws-lambda'
 import { createEdgeApp } from './edge.ts'
 import { exchange, resolvConf } from './exchange.ts'
-import openapi from './public/openapi.json' with { type: 'json' }
+import { description } from './host-routes.ts'
 import { resolvers } from './resolvers/index.ts'
 
 /**
@@ -9,5 +9,10 @@ import { resolvers } from './resolvers/index.ts'
  * Every ask ends before the answer that it belongs to: between two calls Lambda stops the process.
  */
 export const handler = handle(
-  createEdgeApp(process.env, { loaders: resolvers, reach: { exchange, resolvConf }, patienceMs: Infinity, openapi }),
+  createEdgeApp(process.env, {
+    loaders: resolvers,
+    reach: { exchange, resolvConf },
+    patienceMs: Infinity,
+    routes: { '/openapi.json': description },
+  }),
 )

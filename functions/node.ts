@@ -6,8 +6,8 @@ import { RollcallError } from '../core/error.ts'
 import { isLoopback } from '../core/node.ts'
 import { createApp } from './app.ts'
 import { exchange, resolvConf } from './exchange.ts'
+import { description, readiness } from './host-routes.ts'
 import { problem } from './problem.ts'
-import openapi from './public/openapi.json' with { type: 'json' }
 import { resolvers } from './resolvers/index.ts'
 import type { Log } from './resolvers/source.ts'
 
@@ -46,8 +46,7 @@ export async function serve({ config, log, port = 8787, host = '127.0.0.1' }: Se
     loaders: resolvers,
     reach: { exchange, resolvConf },
     log,
-    openapi,
-    readyz: true,
+    routes: { '/openapi.json': description, '/readyz': readiness },
     ...(isOpen && { admit: createHostCheck() }),
   })
   const serverOptions = { requestTimeout: REQUEST_TIMEOUT_MS }

@@ -15,6 +15,8 @@ export interface ObserverOptions extends Omit<AskerOptions, 'changed'> {
 export interface Observer {
   readonly topology: string
   readonly config: TopologyConfig
+  /** One for each source. */
+  readonly askers: readonly Asker[]
   /**
    * Asks each source whose turn it is, and is done when those under way are; undefined when there is nothing to wait for.
    * Every ask that begins is handed to `keepAlive`.
@@ -24,8 +26,6 @@ export interface Observer {
   view(): View | undefined
   /** The last observation of each source; a failed one carries the members of its last answer, for at most `stale`. */
   observations(): Observation[]
-  /** Its sources, what came of the last ask of each, and whether it ever answered. */
-  sources(): { source: string; outcome?: Observation['outcome']; hasAnswered: boolean }[]
   /** How long until a source may be asked again, in ms. */
   retryAfterMs(): number
 }
@@ -62,6 +62,7 @@ export function createObserver(options: ObserverOptions): Observer {
   return {
     topology,
     config,
+    askers,
 
     refresh(keepAlive) {
       const asks = askers.map((asker) => asker.due(keepAlive)).filter((ask) => ask !== undefined)
@@ -83,13 +84,6 @@ export function createObserver(options: ObserverOptions): Observer {
         return members === undefined ? last : { ...last, members: [...members] }
       }),
 
-    sources: () =>
-      askers.map((asker) => {
-        const entry = { source: asker.id, hasAnswered: asker.hasAnswered() }
-        const last = asker.last()
-        return last === undefined ? entry : { ...entry, outcome: last.outcome }
-      }),
-
     retryAfterMs: () => Math.min(...askers.map((asker) => asker.retryAfterMs())),
   }
 }
@@ -104,8 +98,10 @@ function report(asker: Asker, time: number): SourceEntry {
   if (last === undefined) {
     return { ...entry, outcome: 'failed', error: { code: 'no_answer_yet', message: 'it was not heard yet' } }
   }
-  if (last.outcome !== 'failed') return { ...entry, outcome: last.outcome }
-  return { ...entry, outcome: 'failed', error: { code: last.error.code, message: last.error.message } }
+  const { outcome } = last
+  if (outcome !== 'failed') return { ...entry, outcome }
+  const { code, message } = last.error
+  return { ...entry, outcome, error: { code, message } }
 }
 
 /** Waits for all of them, but no longer than `ms`: an ask may have died with the request that it ran in. */

@@ -45,22 +45,19 @@ export function problem(code: ProblemCode, message: string, retryAfterMs?: numbe
   return new RollcallError(code, message, { retryAfterMs })
 }
 
+const UNKNOWN = '[function] expected no error, got one: the log has it under the X-Request-Id'
+
 /** RFC 9457 problem details of anything thrown. What was not made for a caller to see is `internal` and says nothing. */
 export function problemReply(error: unknown): Reply {
-  const known = error instanceof RollcallError && isProblemCode(error.code) ? error : undefined
-  const code = (known?.code ?? 'internal') as ProblemCode
-  const status = PROBLEMS[code]
-  const detail = known?.message ?? '[function] expected no error, got one: the log has it under the X-Request-Id'
+  const isKnown = error instanceof RollcallError && Object.hasOwn(PROBLEMS, error.code)
+  const { code, message: detail, retryAfterMs = 5_000 } = isKnown ? error : problem('internal', UNKNOWN)
+  const status = PROBLEMS[code as ProblemCode]
   const headers: Record<string, string> = {
     'Content-Type': 'application/problem+json',
     'Cache-Control': 'no-store',
   }
   if (status === 401) headers['WWW-Authenticate'] = 'Bearer realm="rollcall"'
   // Whole seconds, never 0: RFC 9110, section 10.2.3.
-  if (status === 503) headers['Retry-After'] = String(Math.max(1, Math.ceil((known?.retryAfterMs ?? 5_000) / 1_000)))
+  if (status === 503) headers['Retry-After'] = String(Math.max(1, Math.ceil(retryAfterMs / 1_000)))
   return { status, headers, body: JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }) }
-}
-
-function isProblemCode(code: string): code is ProblemCode {
-  return Object.hasOwn(PROBLEMS, code)
 }

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { RollcallError } from '../../core/error.ts'
 import { membersDocumentSchema, planDocumentSchema, problemSchema, topologiesDocumentSchema } from '../../core/wire.ts'
 import { type AppOptions, createApp } from '../../functions/app.ts'
+import { description, readiness } from '../../functions/host-routes.ts'
 import openapi from '../../functions/public/openapi.json' with { type: 'json' }
 import { complete, createClock, createMemoryLog, createScripted, failing, topologiesOf } from './scripted.ts'
 
@@ -21,7 +22,7 @@ function setUp(options: Partial<AppOptions> & { patience?: number } = {}) {
     topologies: topologiesOf({ web: { sources }, secretplan: { sources } }),
     auth: 'none',
     loaders: { static: async () => scripted.source },
-    openapi,
+    routes: { '/openapi.json': description },
     now: clock.now,
     log,
     ...options,
@@ -359,7 +360,7 @@ describe('who may call', () => {
 
   it('is everybody for health, readiness and the description, which tell no names', async () => {
     for (const auth of [undefined, []]) {
-      const { app } = setUp({ auth, readyz: true })
+      const { app } = setUp({ auth, routes: { '/openapi.json': description, '/readyz': readiness } })
       for (const path of ['/healthz', '/readyz', '/openapi.json']) {
         const response = await app.request(path)
         assert.equal(response.status, 200, path)
@@ -384,7 +385,7 @@ describe('the app', () => {
   })
 
   it('is ready when every source has answered, and not there to be asked on a host that cannot say', async () => {
-    const { app, clock, scripted } = setUp({ readyz: true })
+    const { app, clock, scripted } = setUp({ routes: { '/readyz': readiness } })
     scripted.say(DOWN)
     assert.deepEqual(await refusal(await app.request('/readyz')), [503, 'not_ready'])
     scripted.say(complete())
