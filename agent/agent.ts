@@ -9,6 +9,7 @@ import { systemClock, turn, withDeadline } from './clock.ts'
 import { discover, type Discovery } from './discover.ts'
 import type { Distribution } from './distributions/distribution.ts'
 import { type AgentEvent, type AgentEventType, createEvents, type Listener } from './events.ts'
+import { sayFarewell } from './farewell.ts'
 import type { OpenSource } from './strategies/index.ts'
 import { supervise } from './supervisor.ts'
 import { type AgentSeams, openWorld, type World } from './world.ts'
@@ -62,6 +63,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
   let planError: string | undefined
   let keeping = false
   let leaving = false
+  let saysFarewell = false
   let woken = new AbortController()
   let round = Promise.withResolvers<void>()
 
@@ -107,7 +109,10 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
     for (const event of current.events) events.emit(event)
     dialler.carryOut(current, mesh.links())
     const known = state
-    mesh.keep({ out: current.leave, linked: current.leave && links.some((node) => isKnown(known, node)) })
+    mesh.keep({
+      out: current.leave && !saysFarewell,
+      linked: current.leave && links.some((node) => isKnown(known, node)),
+    })
     writer?.offer(state)
     return Math.min(current.recheckAt, dialler.retryAt())
   }
@@ -185,8 +190,16 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
 
   async function leave(): Promise<void> {
     leaving = true
-    const { mesh, dialler } = await open()
+    await depart(await open())
+  }
+
+  async function depart({ mesh, dialler, sources }: World): Promise<void> {
+    leaving = true
     dialler.recall()
+    // Before the links go: who still heard of this node would dial it again.
+    saysFarewell = true
+    await sayFarewell(sources, { signal, clock, log })
+    saysFarewell = false
     wake()
     await mesh.leave()
   }
@@ -195,9 +208,8 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
     // Nothing was opened, or opening it failed: whoever asked for it was told.
     const opened = await opening?.catch(() => undefined)
     // Who asked for one round only (cron), or never came so far, does not keep the node in the mesh and does not take it out.
-    if (config.agent.leaveOnExit && keeping) {
-      leaving = true
-      await opened?.mesh.leave().catch(() => undefined) // an event says so
+    if (config.agent.leaveOnExit && keeping && opened !== undefined) {
+      await depart(opened).catch(() => undefined) // an event says so
     }
     ended.abort()
     wake()

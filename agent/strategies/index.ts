@@ -12,6 +12,9 @@ export const strategies: Readonly<Record<string, () => Promise<Source<unknown>>>
   ...resolvers,
   function: async () => (await import('./function.ts')).createFunctionSource(),
   exec: async () => (await import('./exec.ts')).execSource,
+  epmd: async () => (await import('./epmd.ts')).createEpmdSource(),
+  rancher: async () => (await import('./rancher.ts')).rancherSource,
+  consul: async () => (await import('./consul.ts')).createConsulSource(),
 }
 
 /** A configured source, ready to be asked. */
@@ -24,6 +27,8 @@ export interface OpenSource {
   watch(signal: AbortSignal): AsyncIterable<Observation>
   /** How long its watch may be silent before it is taken for dead, in ms. */
   readonly silenceMs: number
+  /** Tells others that this node leaves the mesh; absent where the source cannot. */
+  readonly leave?: (signal: AbortSignal) => Promise<void>
 }
 
 export interface OpenSourceOptions {
@@ -33,7 +38,7 @@ export interface OpenSourceOptions {
   self?: NodeName | undefined
   log: Log
   clock?: Clock
-  /** How long a look listens to a source that can only be listened to, in ms; by default until it hears something. */
+  /** How long a look listens, in silence, to a source that can only be listened to, in ms; by default as the source says. */
   listenMs?: number | undefined
   load?: (source: SourceConfig) => Promise<Source<unknown>>
 }
@@ -65,6 +70,7 @@ export async function openSource(config: SourceConfig, options: OpenSourceOption
   const { timeout } = config.options
   const timeoutMs = Math.max(LOOK_TIMEOUT_MS, 2 * (typeof timeout === 'number' ? timeout : 0), 2 * (listenMs ?? 0))
   const asked = source.look ? source : { ...source, look: heardBy(source, listenMs) }
+  const leave = source.leave?.bind(source)
   const look = createLook(asked, { options: given, context, clock, timeoutMs })
   return {
     id: config.id,
@@ -78,6 +84,7 @@ export async function openSource(config: SourceConfig, options: OpenSourceOption
     },
     // Three of the proofs of life that a watch owes at every interval; a poll waits at most 30 s and looks for `timeoutMs`.
     silenceMs: intervalMs === 0 ? Infinity : 3 * intervalMs + LOOK_TIMEOUT_MS + timeoutMs,
+    ...(leave && { leave: (signal) => leave(given, { ...context, signal }) }),
   }
 }
 
@@ -92,12 +99,14 @@ async function* checked(stream: AsyncIterable<unknown>, source: string): AsyncGe
   for await (const observation of stream) yield requireObservation(observation, source)
 }
 
-function heardBy(source: Source<unknown>, listenMs: number | undefined): NonNullable<Source<unknown>['look']> {
+function heardBy(source: Source<unknown>, silentMs: number | undefined): NonNullable<Source<unknown>['look']> {
   return async (options, context) => {
+    const listenMs = silentMs ?? source.listenMs?.(options)
     const signal =
       listenMs === undefined ? context.signal : AbortSignal.any([context.signal, AbortSignal.timeout(listenMs)])
+    const listening = { ...context, signal, silent: silentMs !== undefined }
     let heard: Observation | undefined
-    for await (const observation of source.watch?.(options, { ...context, signal }) ?? []) {
+    for await (const observation of source.watch?.(options, listening) ?? []) {
       heard = observation
       if (listenMs === undefined) break
     }

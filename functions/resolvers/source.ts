@@ -10,6 +10,8 @@ export interface SourceContext {
   source: string
   /** The own node's name; absent where no node asks (the function). */
   self?: NodeName
+  /** Nobody is to hear of this ask: a source that would announce `self` only listens (`rollcall look`). */
+  silent?: boolean
   /** Ends every wait and every request of the source. */
   signal: AbortSignal
   /** Ms since the Unix epoch. */
@@ -42,6 +44,13 @@ export interface Source<Options> {
   look?(options: Options, context: SourceContext): Promise<Observation>
   /** A stream of observations; it ends only with `context.signal`. */
   watch?(options: Options, context: SourceContext): AsyncIterable<Observation>
+  /** How long to listen to a source without a look for one answer, in ms; by default until it gives something. */
+  listenMs?(options: Options): number
+  /**
+   * Tells others that this node leaves the mesh; its own watch, if one runs, says nothing else from then on. Not called when a
+   * watch merely ends. Best effort: it has 2 s, and the node leaves whatever comes of it.
+   */
+  leave?(options: Options, context: SourceContext): Promise<void>
 }
 
 /** Looks once; whatever a look throws comes back as a `failed` observation, so that a failure can never pass for an empty answer. */
