@@ -3,6 +3,7 @@ import { test, type TestContext } from 'node:test'
 import { atom, binary, isAtom, type Term, tuple } from '../../../agent/beam/etf.ts'
 import { type MemberNode, type MemberOptions, startMember } from '../../../agent/beam/member.ts'
 import { freePort } from '../../peers/erlang.ts'
+import { settledHeap } from './settled-heap.ts'
 
 const cookie = 'secret'
 
@@ -263,18 +264,3 @@ test('links to 1,000 members come and go without leaving sockets or memory behin
   // What two rounds of 1,000 links used was some 40 MB.
   assert.ok(grown < 4 * 1024 * 1024, `${grown} bytes more than after the first round`)
 })
-
-/** The heap once garbage is gone: nothing below needs --expose-gc to be given. */
-async function settledHeap(): Promise<number> {
-  const { setFlagsFromString } = await import('node:v8')
-  const { runInNewContext } = await import('node:vm')
-  setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('gc') as () => void
-  for (let round = 0; round < 3; round++) {
-    await new Promise((resolve) => {
-      setImmediate(resolve)
-    })
-    collect()
-  }
-  return process.memoryUsage().heapUsed
-}
