@@ -1,4 +1,5 @@
-import { rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { appendFile, rm } from 'node:fs/promises'
 import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -40,3 +41,8 @@ await build({
   plugins: [nodeModules],
   logLevel: 'warning',
 })
+
+// The types of zod name URL, and the core is for programs that may have none: this merges with theirs where they have.
+// A test bundles without what tsc makes.
+const coreTypes = join(dist, 'core/index.d.ts')
+if (existsSync(coreTypes)) await appendFile(coreTypes, 'declare global {\n    interface URL {}\n}\n')
