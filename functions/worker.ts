@@ -1,11 +1,11 @@
 import type { Hono } from 'hono'
 import type { Bindings } from './app.ts'
 import { createEdgeApp, type Env } from './edge.ts'
-import { dnsSource } from './resolvers/dns.ts'
+import { edgeDnsSource } from './resolvers/edge-dns.ts'
 import { staticSource } from './resolvers/static.ts'
 
 // Named one by one: a bundler inlines the map of all sources, and with it every vendor's client.
-const loaders = { static: async () => staticSource, dns: async () => dnsSource }
+const loaders = { static: async () => staticSource, dns: async () => edgeDnsSource }
 
 interface Execution {
   waitUntil(promise: Promise<unknown>): void

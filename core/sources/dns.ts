@@ -85,6 +85,15 @@ const RECURSION_AVAILABLE = 0x0080
 const NXDOMAIN = 3
 const RCODES: Readonly<Record<number, string>> = { 1: 'FORMERR', 2: 'SERVFAIL', 4: 'NOTIMP', 5: 'REFUSED' }
 
+/** The error of a question or of its answer: `[dns] expected <sentence>`. */
+export function dnsError(
+  code: string,
+  sentence: string,
+  options?: { cause?: unknown; retryAfterMs?: number | undefined },
+): RollcallError {
+  return new RollcallError(code, `[dns] expected ${sentence}`, options)
+}
+
 /** Whether the answer was cut to fit its packet. */
 export function isTruncated({ flags = 0 }: DnsMessage): boolean {
   return (flags & TRUNCATED) !== 0
@@ -102,7 +111,7 @@ export function isDnsName(text: string): boolean {
 export function readAnswer(question: DnsQuestion, message: DnsMessage, server: string): DnsAnswer {
   const { type, flags = 0, questions = [], answers = [], authorities = [], additionals = [] } = message
   const fail = (code: string, got: string) =>
-    new RollcallError(code, `[dns] expected ${question.type} ${question.name} from ${server}, got ${got}`)
+    dnsError(code, `${question.type} ${question.name} from ${server}, got ${got}`)
   const [echo] = questions
   const echoed = questions.length === 1 && echo?.type === question.type && isSameName(echo.name, question.name)
   if (type !== 'response' || !echoed) throw fail('dns_malformed', 'an answer to another question')

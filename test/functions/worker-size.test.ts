@@ -44,11 +44,12 @@ describe('the bundle of the worker', () => {
   it('leaves out what only other hosts and agents need', () => {
     const elsewhere = [
       /json-schema-|to-json-schema|\/locales\/(?!en\.)/,
-      /node-server|@aws-sdk|exchange\.ts|resolv-conf\.ts|resolvers\/index\.ts|openapi/,
+      /node-server|@aws-sdk|host-routes\.ts|resolvers\/index\.ts|openapi/,
+      /exchange\.ts|nameservers\.ts|resolv-conf\.ts|resolvers\/dns\.ts/,
       /\bagent\/|core\/(config|nearest|wire)\.ts/,
     ]
     const found = parts.filter(([file, size]) => size > 0 && elsewhere.some((pattern) => pattern.test(file)))
     assert.deepEqual(found, [])
-    assert.ok(parts.some(([file]) => file.endsWith('resolvers/dns.ts')))
+    assert.ok(parts.some(([file]) => file.endsWith('resolvers/edge-dns.ts')))
   })
 })
