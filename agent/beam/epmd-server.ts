@@ -48,7 +48,6 @@ export async function serveEpmd({ port, addresses, log, clock = systemClock }: S
   function accept(socket: Socket): void {
     const settled = new AbortController()
     let received = Buffer.alloc(0)
-    let isAnswered = false
     let release = () => {}
 
     function drop(): void {
@@ -57,14 +56,12 @@ export async function serveEpmd({ port, addresses, log, clock = systemClock }: S
     }
 
     function read(chunk: Buffer): void {
-      // Who speaks on is no client of an epmd. Its name goes with its connection.
-      if (isAnswered) return drop()
       received = Buffer.concat([received, chunk])
       if (received.length < 2) return
       const length = received.readUInt16BE(0)
+      // Who says more than a request, then or later, is no client of an epmd. Its name goes with its connection.
       if (length === 0 || length > MAX_REQUEST_BYTES || received.length > 2 + length) return drop()
       if (received.length < 2 + length) return
-      isAnswered = true
       const isLocal = isLoopback((socket.remoteAddress ?? '').replace(/^::ffff:/, ''))
       const answer = names.answer(received.subarray(2), { isLocal, epmdPort: socket.localPort ?? port })
       if (answer === undefined) return drop()

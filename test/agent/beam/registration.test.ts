@@ -117,8 +117,10 @@ test('where the port refuses it is served, until the end', async (t) => {
 
 test('of 200 that find no epmd at once exactly one serves, and all are registered', async (t) => {
   const port = await freePort()
+  // Time stands still: who was too late to serve waits for nothing.
+  const clock = createManualClock()
   const all = await Promise.all(
-    Array.from({ length: 200 }, (_, index) => start(t, port, { basename: `n${index}`, port: 1_000 + index })),
+    Array.from({ length: 200 }, (_, index) => start(t, port, { basename: `n${index}`, port: 1_000 + index, clock })),
   )
   assert.equal(all.filter(({ serving }) => serving).length, 1)
   const names = await registeredNames({ host, port })
@@ -145,7 +147,9 @@ test('when the one that serves ends, another serves, and all the others come bac
 test('a name that is taken ends the first registration, and leaves nothing open', async (t) => {
   const epmd = await serve(t)
   await start(t, epmd.port)
-  await assert.rejects(register(options(epmd.port)), { code: 'name_taken', message: /another name/ })
+  // Time stands still: it is not tried again.
+  const second = register(options(epmd.port, { clock: createManualClock() }))
+  await assert.rejects(second, { code: 'name_taken', message: /another name/ })
   assert.deepEqual(await registeredNames({ host, port: epmd.port }), [{ name: 'a', port: 4_000 }])
 })
 
@@ -228,7 +232,7 @@ test('an epmd that is not on loopback and refuses is epmd_unreachable, and is no
 test('an address that cannot be served is epmd_bind at once', async () => {
   const port = await freePort()
   const epmd = { host, port, addresses: ['here'] }
-  await assert.rejects(register(options(port, { epmd })), { code: 'epmd_bind' })
+  await assert.rejects(register(options(port, { epmd, clock: createManualClock() })), { code: 'epmd_bind' })
 })
 
 test('the signal ends it in each state: waiting for an answer, registered, and trying again', async (t) => {
