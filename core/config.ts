@@ -5,6 +5,9 @@ import type { ConfigOrigin } from './interpolation.ts'
 import { nearest } from './nearest.ts'
 import { hasOneKey, type ServedConfig, servedShape, servedSources, topologyConfigs, validate } from './served-config.ts'
 import { name, node, port, text } from './setting.ts'
+import { consulOptionsSchema } from './sources/consul.ts'
+import { epmdOptionsSchema } from './sources/epmd.ts'
+import { rancherOptionsSchema } from './sources/rancher.ts'
 
 export type { AuthEntry, SourceConfig, StaticOptions, TopologyConfig } from './served-config.ts'
 
@@ -84,7 +87,14 @@ const listen = z
   .string()
   .check(z.regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, { error: 'expected host:port like 127.0.0.1:8788' }))
 
-const allSources = { ...servedSources, function: functionOptionsSchema, exec: execOptionsSchema }
+const allSources = {
+  ...servedSources,
+  function: functionOptionsSchema,
+  exec: execOptionsSchema,
+  epmd: epmdOptionsSchema,
+  rancher: rancherOptionsSchema,
+  consul: consulOptionsSchema,
+}
 const { topologies, auth, log } = servedShape(allSources, suggestName)
 
 /** The schema of `rollcall.yaml`: what `rollcall schema` prints. Later work only adds keys. */
