@@ -36,6 +36,7 @@ const TCP_IPV4 = 0
 const MAX_PORT_REPLY_BYTES = 1_024
 // About 10,000 lines.
 const MAX_NAMES_REPLY_BYTES = 1_048_576
+const NEWLINE = 10
 
 /** The distribution port of the node whose part before the `@` is `basename`. Throws `epmd_unreachable`, `not_registered`, `epmd_garbled`. */
 export async function lookUpPort(basename: string, options: EpmdOptions): Promise<number> {
@@ -54,11 +55,14 @@ export async function lookUpPort(basename: string, options: EpmdOptions): Promis
 /** All names registered in an epmd, with their ports. Throws `epmd_unreachable`, `epmd_garbled`. */
 export async function registeredNames(options: EpmdOptions): Promise<{ name: string; port: number }[]> {
   const reply = await ask(NAMES_REQ, '', options, MAX_NAMES_REPLY_BYTES)
-  if (reply.length < 4) throw garbled(options, 'names', reply)
-  const lines = reply.toString('latin1', 4).split('\n')
-  return lines.flatMap((line) => {
-    const [, name, port] = /^name (\S+) at port (\d+)$/.exec(line) ?? []
-    return name === undefined ? [] : [{ name, port: Number(port) }]
+  // Only the end of the connection ends the answer: one that was cut, or of another protocol, must not pass for fewer names.
+  const isWhole = reply.length === 4 || (reply.length > 4 && reply.at(-1) === NEWLINE)
+  if (!isWhole) throw garbled(options, 'names, a line each', reply)
+  const lines = reply.toString('latin1', 4).split('\n').slice(0, -1)
+  return lines.map((line) => {
+    const [, name, port] = /^name (.+) at port (\d+)$/.exec(line) ?? []
+    if (name === undefined) throw garbled(options, 'names, a line each', reply)
+    return { name, port: Number(port) }
   })
 }
 
@@ -96,10 +100,11 @@ export async function announce({ basename, port, hidden }: Announcement, options
     socket.write(request)
     for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       reply = Buffer.concat([reply, chunk])
-      if (reply.length >= (reply[0] === ALIVE2_X_RESP ? 6 : 4)) break
+      // The creation that follows is left, as OTP leaves that of every registration but the first.
+      if (reply.length >= 2) break
     }
     if (reply.length === 0) throw closedAtOnce(options)
-    if ((reply[0] !== ALIVE2_X_RESP && reply[0] !== ALIVE2_RESP) || reply.length < 4) {
+    if ((reply[0] !== ALIVE2_X_RESP && reply[0] !== ALIVE2_RESP) || reply.length < 2) {
       throw garbled(options, 'an answer to a registration', reply)
     }
     if (reply[1] !== 0) throw taken(basename, options)
@@ -111,7 +116,7 @@ export async function announce({ basename, port, hidden }: Announcement, options
   } finally {
     limit.removeEventListener('abort', giveUp)
   }
-  // Nobody reads on; unread, it would never learn that epmd has ended.
+  // With something unread its end would never be seen.
   return socket.resume()
 }
 

@@ -59,6 +59,27 @@ for (const [what, answer] of [
   })
 }
 
+for (const [what, answer] of [
+  ['nothing', ''],
+  ['less than a port', '\0\0'],
+  ['names that were cut', '\0\0\x118name a at port 40497\nname b at po'],
+  ['names that were cut in the port', '\0\0\x118name a at port 40497\nname b at port 33'],
+  ['another protocol', 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'],
+  ['NUL bytes', '\0'.repeat(64)],
+] as const) {
+  test(`${what} instead of names is epmd_garbled, and not fewer names`, async (t) => {
+    const epmd = await startFake((socket) => socket.end(Buffer.from(answer, 'latin1')))
+    t.after(epmd.close)
+    await assert.rejects(registeredNames({ host: '127.0.0.1', port: epmd.port }), { code: 'epmd_garbled' })
+  })
+}
+
+test('an epmd without names answers with its port alone', async (t) => {
+  const epmd = await startFake((socket) => socket.end(Buffer.from([0, 0, 17, 17])))
+  t.after(epmd.close)
+  assert.deepEqual(await registeredNames({ host: '127.0.0.1', port: epmd.port }), [])
+})
+
 test('an epmd that never answers is given up after the time-out, and at once when the caller says so', async (t) => {
   const epmd = await startFake(() => {})
   t.after(epmd.close)
