@@ -24,7 +24,8 @@ interface Answer {
 const REQUEST_TIMEOUT_MS = 5_000
 
 /**
- * Serves /healthz, /readyz, /metrics and /v1/plan on `host:port` until `signal`; `closed` resolves when it has ended.
+ * Serves /healthz, /readyz, /metrics and /v1/plan (the last plan beside the `links`) on `host:port` until `signal`; `closed`
+ * resolves when it has ended.
  * Bound to loopback it refuses a foreign Host: the page of another site may call here by a name that resolves to 127.0.0.1.
  * POST /v1/leave takes the node out of the mesh (`rollcall leave` asks for it); from this machine only, and never from a page.
  * Throws `port_in_use` or `listen`.
@@ -144,7 +145,7 @@ function planOf(view: HealthView): Answer {
   if (plan === undefined) return problem(503, 'no_plan_yet', 'expected a plan, got none yet: the first is under way')
   // The state is long, and says nothing that a person asks for.
   const { state: _state, ...told } = plan
-  return json(200, told)
+  return json(200, { links: [...view.links()].sort(), ...told })
 }
 
 async function createMetrics(view: HealthView): Promise<{ metrics: () => Promise<Answer>; off: () => void }> {

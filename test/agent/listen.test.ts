@@ -9,7 +9,7 @@ import { defaultPolicy } from '../../core/policy.ts'
 import { complete, createFakeLog } from './fakes.ts'
 
 const SELF = 'a@10.0.0.1'
-const [B, C] = ['b@10.0.0.2', 'c@10.0.0.3'] as const
+const [B, C, D] = ['b@10.0.0.2', 'c@10.0.0.3', 'd@10.0.0.4'] as const
 
 const NOTHING = {
   plan: () => undefined,
@@ -33,7 +33,7 @@ async function setUp(
   t.after(() => ended.abort())
   const events = createEvents(createFakeLog)
   const known = isNew ? undefined : planOf()
-  const view = { plan: () => known, links: () => new Set([B]), missing: () => missing, on: events.on, leave }
+  const view = { plan: () => known, links: () => new Set([D, B]), missing: () => missing, on: events.on, leave }
   const { url, closed } = await serveHealth(`${host}:0`, { view, signal: ended.signal })
   return { url, closed, ended, events }
 }
@@ -75,11 +75,12 @@ test('readyz is 503 and names what is missing', async (t) => {
   assert.match(detail, /web, topology: jobs/)
 })
 
-test('the plan is told without its state', async (t) => {
+test('the plan is told without its state, and the links that stand beside it', async (t) => {
   const { url } = await setUp(t)
   const { status, body } = await ask(`${url}/v1/plan?pretty`)
   assert.equal(status, 200)
   const told = JSON.parse(body)
+  assert.deepEqual(told.links, [B, D])
   assert.deepEqual(
     told.connect.map(({ node }: { node: string }) => node),
     [C],
@@ -101,7 +102,7 @@ test('metrics tell links, sources, holds and events', async (t) => {
   assert.match(type ?? '', /^text\/plain/)
   const lines = body.split('\n').filter((line) => !line.startsWith('#'))
   for (const line of [
-    'rollcall_links 1',
+    'rollcall_links 2',
     'rollcall_formed{topology="web"} 0',
     'rollcall_guard{topology="web"} 0',
     'rollcall_source_members{topology="web",source="dns"} 3',
