@@ -1,0 +1,65 @@
+import { Agent, request } from 'node:https'
+import { Readable } from 'node:stream'
+import { RollcallError } from '../../core/error.ts'
+
+// Finds a peer that went away without a word before the watch on it is due; the system's own default is two hours.
+const TCP_KEEPALIVE_MS = 15_000
+// Of these the answer has no body, and a Response takes none.
+const EMPTY = new Set([204, 205, 304])
+// How Node calls the ways in which a certificate is not the right one.
+const UNTRUSTED =
+  /^(ERR_TLS_|UNABLE_TO_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH|HOSTNAME_)/
+
+/** A `fetch` for GET over https://, and the end of its connections. */
+export interface TlsFetch {
+  readonly fetch: typeof fetch
+  close(): void
+}
+
+/**
+ * A `fetch` that believes the given certificates and no others; the global one knows the public authorities alone. Rejects with
+ * `tls_untrusted` where the server's is none of theirs; it then was sent nothing.
+ */
+export function createTlsFetch(ca: string): TlsFetch {
+  const agent = new Agent({ ca, keepAlive: true })
+
+  function ask(url: URL, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      const asked = request(url, { agent, headers, ...(signal && { signal }) })
+      asked.on('socket', (socket) => socket.setKeepAlive(true, TCP_KEEPALIVE_MS))
+      asked.on('response', (answer) => {
+        const { statusCode: status = 500 } = answer
+        const fields = Object.entries(answer.headersDistinct).map(([name, values = []]): [string, string] => [
+          name,
+          values.join(', '),
+        ])
+        if (EMPTY.has(status)) answer.resume()
+        const body = EMPTY.has(status) ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array>)
+        resolve(new Response(body, { status, headers: fields }))
+      })
+      asked.on('error', (cause: NodeJS.ErrnoException) => {
+        // The server closed a connection that was kept just as it was used again: that says nothing about the server.
+        const isStale = asked.reusedSocket && cause.code === 'ECONNRESET' && !signal?.aborted
+        if (isStale) return resolve(ask(url, headers, signal))
+        reject(UNTRUSTED.test(cause.code ?? '') ? untrusted(url, cause) : cause)
+      })
+      asked.end()
+    })
+  }
+
+  return {
+    fetch: (input, { headers, signal } = {}) =>
+      ask(
+        new URL(input instanceof Request ? input.url : input),
+        Object.fromEntries(new Headers(headers)),
+        signal ?? undefined,
+      ),
+    close: () => agent.destroy(),
+  }
+}
+
+function untrusted({ host }: URL, cause: NodeJS.ErrnoException): RollcallError {
+  const advice = 'set caFile to the certificates that the server has its own from'
+  const message = `[kubernetes] expected ${host} to have a certificate of the CA file, got ${cause.code}: ${advice}`
+  return new RollcallError('tls_untrusted', message, { cause })
+}
