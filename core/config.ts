@@ -7,6 +7,7 @@ import { hasOneKey, type ServedConfig, servedShape, servedSources, topologyConfi
 import { name, node, port, text } from './setting.ts'
 import { consulOptionsSchema } from './sources/consul.ts'
 import { epmdOptionsSchema } from './sources/epmd.ts'
+import { kubernetesOptionsSchema } from './sources/kubernetes.ts'
 import { rancherOptionsSchema } from './sources/rancher.ts'
 
 export type { AuthEntry, SourceConfig, StaticOptions, TopologyConfig } from './served-config.ts'
@@ -91,6 +92,7 @@ const allSources = {
   ...servedSources,
   function: functionOptionsSchema,
   exec: execOptionsSchema,
+  kubernetes: kubernetesOptionsSchema,
   epmd: epmdOptionsSchema,
   rancher: rancherOptionsSchema,
   consul: consulOptionsSchema,

@@ -12,6 +12,7 @@ export const strategies: Readonly<Record<string, () => Promise<Source<unknown>>>
   ...resolvers,
   function: async () => (await import('./function.ts')).createFunctionSource(),
   exec: async () => (await import('./exec.ts')).execSource,
+  kubernetes: async () => (await import('./kubernetes.ts')).createKubernetesSource(),
   epmd: async () => (await import('./epmd.ts')).createEpmdSource(),
   rancher: async () => (await import('./rancher.ts')).rancherSource,
   consul: async () => (await import('./consul.ts')).createConsulSource(),
