@@ -1,6 +1,7 @@
 import { type ExecOptions, execOptionsSchema } from '../../core/config.ts'
 import { RollcallError } from '../../core/error.ts'
-import { type Member, memberSchema, up } from '../../core/member.ts'
+import { excerpt } from '../../core/excerpt.ts'
+import { type Member, memberSchema, mergeMembers, up } from '../../core/member.ts'
 import { isNodeName } from '../../core/node.ts'
 import type { Source } from '../../functions/resolvers/source.ts'
 import { runProgram } from '../program.ts'
@@ -30,12 +31,13 @@ export function parseOutput(text: string): Answer {
         .split('\n')
         .map((line) => line.trim())
         .filter(Boolean)
-  const members = entries.flatMap((entry) => memberOf(entry) ?? [])
-  if (members.length === entries.length) return { outcome: 'complete', members }
-  const [bad] = entries.filter((entry) => memberOf(entry) === undefined)
-  const got = JSON.stringify(bad)?.slice(0, 80)
+  const listed = entries.map(memberOf)
+  const members = mergeMembers([listed.filter((member) => member !== undefined)])
+  const odd = entries.filter((_entry, index) => listed[index] === undefined)
+  if (odd.length === 0) return { outcome: 'complete', members }
+  const got = excerpt(odd[0])
   if (members.length === 0) throw badOutput(`node names, a line each, or JSON, got ${got}`)
-  const reason = `${entries.length - members.length} of ${entries.length} entries are no members, the first is ${got}`
+  const reason = `${odd.length} of ${entries.length} entries are no members, the first is ${got}`
   return { outcome: 'partial', members, reason }
 }
 

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mkdtemp, rm, watch } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
 import { execSource, parseOutput } from '../../../agent/strategies/exec.ts'
 import { observe } from '../../../functions/resolvers/source.ts'
+import { BAD_BODIES } from '../../contract/loopback.ts'
+import { sourceContract, type World } from '../../contract/source-contract.ts'
 import { createFakeLog } from '../fakes.ts'
 
 const [B, C] = ['b@10.0.0.2', 'c@10.0.0.3'] as const
@@ -160,4 +165,66 @@ for (const text of ['Error: no credentials', '{"error":"denied"}', '[', '{"membe
   test(`output that says nothing, like ${text}, is a failure and no empty answer`, () => {
     assert.throws(() => parseOutput(text), { code: 'bad_output' })
   })
+}
+
+/** A world in which the program is this script of Node. */
+const script = (text: string, more: Omit<World, 'options'> = {}): World => ({
+  options: { command: [process.execPath, '-e', text] },
+  ...more,
+})
+
+/** A script that hangs in a world of its own, and says when it does. */
+async function hanging(t: TestContext): Promise<World> {
+  const folder = await mkdtemp(join(tmpdir(), 'rollcall-exec-'))
+  t.after(() => rm(folder, { recursive: true }))
+  const file = join(folder, 'asked')
+  const text = `require('fs').writeFileSync(${JSON.stringify(file)}, 'asked'); setInterval(() => {}, 1e6)`
+  const ended = new AbortController()
+  t.after(() => ended.abort())
+  const changes = watch(folder, { signal: ended.signal })
+  return script(text, { asked: changes.next().catch(() => undefined) })
+}
+
+sourceContract({
+  name: 'exec',
+  kind: 'exec',
+  load: () => execSource,
+  self: B,
+  good: { command: ['true'], timeout: '5s', name: 'members' },
+  bad: { command: 'ls -l', timeout: 'soon', name: 5 },
+  lists: () => script(`console.log('${C}\\n${B}\\n${C}')`, { nodes: [B, C] }),
+  nobody: () => ({ options: { command: ['true'] } }),
+  flawed: {
+    'a line that is no name': () => script(`console.log('${B}\\nwarning: no route to ${C}\\n')`, { nodes: [B] }),
+    'a name without host': () => script(`console.log('["${B}", "c@"]')`, { nodes: [B] }),
+    'a member of a wrong type': () => script(`console.log('["${B}", {"node":7}, null, [[]]]')`, { nodes: [B] }),
+    'a name with a NUL byte': () => script(`console.log('${B}\\nc@10.0.0.3\\0')`, { nodes: [B] }),
+  },
+  failing: {
+    'an exit of 1': () => script('process.exitCode = 1', { code: 'program_failed' }),
+    'a signal': () => script(`process.kill(process.pid, 'SIGKILL')`, { code: 'program_failed' }),
+    'a program that is missing': () => ({ options: { command: ['/no/such/program'] }, code: 'program_not_found' }),
+    'no end in time': () => ({
+      options: { command: [process.execPath, '-e', 'setInterval(() => {}, 1e6)'], timeout: '50ms' },
+      code: 'timeout',
+    }),
+    ...Object.fromEntries(
+      Object.entries(BAD_BODIES).flatMap(([what, body]) =>
+        // A program that prints nothing says nobody.
+        body === ''
+          ? []
+          : [[what, () => script(`process.stdout.write(${describeBody(body)})`, { code: 'bad_output' })]],
+      ),
+    ),
+  },
+  hangs: hanging,
+  floods: () => script(`for (;;) require('fs').writeSync(1, '${B}\\n'.repeat(10_000))`, { code: 'program_output' }),
+})
+
+/** A body as an expression: an argument has at most 128 KiB. */
+function describeBody(body: string): string {
+  const [first = ''] = body
+  return body.startsWith(first.repeat(64)) && body === first.repeat(body.length)
+    ? `${JSON.stringify(first)}.repeat(${body.length})`
+    : JSON.stringify(body)
 }
