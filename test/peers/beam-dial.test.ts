@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +12,7 @@ import { type DialOptions, dial } from '../../agent/beam/dial.ts'
 import { createNode } from '../../agent/beam/node.ts'
 import { call, evaluateLinked } from '../../agent/beam/rpc.ts'
 import { type Epmd, freePort, type Peer, startEpmd, startErl } from './erlang.ts'
+import { makeCertificates } from './certificates.ts'
 import { until } from './until.ts'
 import { missingPrograms } from './programs.ts'
 
@@ -255,16 +255,9 @@ suite('A dial over TLS', { skip: missingPrograms('erl', 'openssl'), timeout: 60_
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'rollcall-tls-'))
-    makeCertificates(folder)
-    const file = (name: string) => join(folder, name)
-    const files = ['cacertfile', 'ca.pem', 'certfile', 'node.pem', 'keyfile', 'node.key']
-    const own = files.map((value, index) => (index % 2 === 0 ? value : JSON.stringify(file(value))))
-    const pairs = `{${own[0]}, ${own[1]}}, {${own[2]}, ${own[3]}}, {${own[4]}, ${own[5]}}, {verify, verify_peer}`
-    writeFileSync(file('ssl.conf'), `[{server, [${pairs}, {fail_if_no_peer_cert, true}]}, {client, [${pairs}]}].`)
+    const { flags, tls } = makeCertificates(folder)
     epmd = await startEpmd()
-    const flags = ['-proto_dist', 'inet_tls', '-ssl_dist_optfile', file('ssl.conf')]
     node = await startErl({ name: 't@127.0.0.1', cookie, epmdPort: epmd.port, flags })
-    const tls = { ca: file('ca.pem'), cert: file('node.pem'), key: file('node.key') }
     options = { self: createNode('rollcall-t@127.0.0.1'), cookie, epmd: { port: epmd.port }, tls, stepTimeoutMs: 2_000 }
   })
   after(async () => {
@@ -296,15 +289,3 @@ suite('A dial over TLS', { skip: missingPrograms('erl', 'openssl'), timeout: 60_
     await assert.rejects(dial(node.node, { ...options, tls: undefined }), { code: 'handshake_garbled', message: /TLS/ })
   })
 })
-
-function makeCertificates(folder: string): void {
-  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' })
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  for (const ca of ['ca', 'other']) {
-    openssl('req', '-x509', ...key, '-keyout', `${ca}.key`, '-out', `${ca}.pem`, '-subj', `/CN=${ca}`, '-days', '2')
-  }
-  openssl('req', ...key, '-keyout', 'node.key', '-out', 'node.csr', '-subj', '/CN=node')
-  writeFileSync(join(folder, 'san'), 'subjectAltName=DNS:127.0.0.1\nbasicConstraints=CA:FALSE\n')
-  const signed = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'san', '-days', '2']
-  openssl('x509', '-req', '-in', 'node.csr', ...signed, '-out', 'node.pem')
-}

@@ -176,6 +176,7 @@ test('a peer that watches without end is cut off, and what it watched is forgott
   const { node, stillWell } = await victim(t)
   node.register('watched', {})
   const socket = await insider(node)
+  socket.setMaxListeners(0)
   const before = await settledHeap()
   for (let number = 0; number < 200_000 && !socket.destroyed; number++) {
     const ref: Ref = {
