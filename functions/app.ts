@@ -68,7 +68,7 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   const app = new Hono<{ Bindings: Bindings }>()
 
   /** One way for every call: an id, an answer or a problem, a line in the log. */
-  function answer(c: Call, handle: () => Reply | Promise<Reply>): Response | Promise<Response> {
+  const answering = (handle: (c: Call) => Reply | Promise<Reply>) => (c: Call) => {
     const startedAt = now()
     const asked = c.req.header('x-request-id') ?? ''
     const id = REQUEST_ID.test(asked) ? asked : crypto.randomUUID()
@@ -87,7 +87,7 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
 
     try {
       admit?.(c.req.raw)
-      const reply = handle()
+      const reply = handle(c)
       return reply instanceof Promise ? reply.then(send).catch(fail) : send(reply)
     } catch (error) {
       return fail(error)
@@ -101,7 +101,7 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
       authorize(caller, { verb, topology })
       const observer = observers.get(topology)
       if (observer !== undefined) return { caller, observer }
-      throw problem('unknown_topology', '[function] expected a configured topology, got another')
+      throw problem('unknown_topology', 'function', 'a configured topology, got another')
     })
   }
 
@@ -149,19 +149,26 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
 
   function refuse(c: Call): Reply {
     const allowed = METHODS.filter((method) => app.router.match(method, c.req.path)[0].length > 0)
-    if (allowed.length === 0) throw problem('not_found', '[function] expected a path of /openapi.json, got another')
-    const message = `[function] expected ${allowed.join(' or ')} here, got another method`
-    const reply = problemReply(problem('method_not_allowed', message))
+    if (allowed.length === 0) throw problem('not_found', 'function', 'a path of /openapi.json, got another')
+    const sentence = `${allowed.join(' or ')} here, got another method`
+    const reply = problemReply(problem('method_not_allowed', 'function', sentence))
     return { ...reply, headers: { ...reply.headers, Allow: allowed.join(', ') } }
   }
 
-  app.get('/v1/topologies', (c) => answer(c, () => listTopologies(c)))
-  app.get('/v1/topologies/:topology/members', (c) => answer(c, () => listMembers(c)))
-  app.post('/v1/topologies/:topology/plan', (c) => answer(c, () => makePlan(c)))
-  app.get('/healthz', (c) => answer(c, () => ok('{"status":"ok"}', UNCACHED)))
-  for (const [path, route] of Object.entries(routes))
-    app.get(path, (c) => answer(c, () => route([...observers.values()])))
-  app.notFound((c) => answer(c, () => refuse(c)))
+  app.get('/v1/topologies', answering(listTopologies))
+  app.get('/v1/topologies/:topology/members', answering(listMembers))
+  app.post('/v1/topologies/:topology/plan', answering(makePlan))
+  app.get(
+    '/healthz',
+    answering(() => ok('{"status":"ok"}', UNCACHED)),
+  )
+  for (const [path, route] of Object.entries(routes)) {
+    app.get(
+      path,
+      answering(() => route([...observers.values()])),
+    )
+  }
+  app.notFound(answering(refuse))
   return app
 }
 
@@ -178,8 +185,8 @@ function ok(body: string, headers: Reply['headers']): Reply {
 }
 
 function noAnswerYet(observer: Observer): RollcallError {
-  const message = '[function] expected an answer of a source, got none yet: /v1/topologies and the log say which fail'
-  return problem('no_answer_yet', message, observer.retryAfterMs())
+  const sentence = 'an answer of a source, got none yet: /v1/topologies and the log say which fail'
+  return problem('no_answer_yet', 'function', sentence, observer.retryAfterMs())
 }
 
 function agesOf(view: View, time: number): Record<string, string> {

@@ -1,7 +1,6 @@
 import type { AuthEntry, Config } from '../core/config.ts'
-import type { RollcallError } from '../core/error.ts'
 import { matches } from '../core/pattern.ts'
-import { type ProblemCode, problem } from './problem.ts'
+import { problem } from './problem.ts'
 
 /** What a call wants; absent parts are not asked for. */
 export interface Wish {
@@ -32,11 +31,13 @@ export function createAuthenticate(auth: Config['auth']): Authenticate {
 
   return async (authorization = '') => {
     const token = BEARER.exec(authorization)?.[1]
-    if (token === undefined) throw refusal('unauthenticated', 'the header Authorization: Bearer <token>, got none')
+    if (token === undefined)
+      throw problem('unauthenticated', 'auth', 'the header Authorization: Bearer <token>, got none')
     const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(token))
     // The time of a look-up may tell of a digest, and from a digest no way leads to 32 random bytes.
     const entry = known.get(Buffer.from(digest).toString('hex'))
-    if (entry === undefined) throw refusal('unauthenticated', 'a known token, got another: check auth in the config')
+    if (entry === undefined)
+      throw problem('unauthenticated', 'auth', 'a known token, got another: check auth in the config')
     return entry
   }
 }
@@ -44,12 +45,12 @@ export function createAuthenticate(auth: Config['auth']): Authenticate {
 /** Throws `verb_forbidden`, `topology_forbidden` or `node_forbidden` unless the caller may do it. It does not say what exists. */
 export function authorize(caller: AuthEntry, { verb, topology, node }: Wish): void {
   const { name, verbs, nodes } = caller
-  if (!verbs.includes(verb)) throw refusal('verb_forbidden', `a token with the verb ${verb}, got ${name}'s`)
+  if (!verbs.includes(verb)) throw problem('verb_forbidden', 'auth', `a token with the verb ${verb}, got ${name}'s`)
   if (topology !== undefined && !maySee(caller, topology)) {
-    throw refusal('topology_forbidden', `a token for this topology, got ${name}'s`)
+    throw problem('topology_forbidden', 'auth', `a token for this topology, got ${name}'s`)
   }
   if (node !== undefined && !matches(nodes, node)) {
-    throw refusal('node_forbidden', `a node that matches ${nodes}, the pattern of token ${name}, got another`)
+    throw problem('node_forbidden', 'auth', `a node that matches ${nodes}, the pattern of token ${name}, got another`)
   }
 }
 
@@ -59,12 +60,6 @@ export function maySee(caller: AuthEntry, topology: string): boolean {
 }
 
 function refuseAll(): never {
-  throw refusal(
-    'auth_not_configured',
-    'auth in the config (a list of tokens, or none to let everybody in), got nothing',
-  )
-}
-
-function refusal(code: ProblemCode, sentence: string): RollcallError {
-  return problem(code, `[auth] expected ${sentence}`)
+  const sentence = 'auth in the config (a list of tokens, or none to let everybody in), got nothing'
+  throw problem('auth_not_configured', 'auth', sentence)
 }

@@ -47,8 +47,8 @@ function read(text: unknown): unknown {
 }
 
 function refuse(): never {
-  const message = '[function] expected a valid ROLLCALL_CONFIG, got another: the log of the function says what is wrong'
-  throw problem('config', message)
+  const sentence = 'a valid ROLLCALL_CONFIG, got another: the log of the function says what is wrong'
+  throw problem('config', 'function', sentence)
 }
 
 /** A log of JSON lines on the console, which is where an edge host collects them. */

@@ -15,5 +15,5 @@ export const readiness: Route = async (observers) => {
   const askers = observers.flatMap((observer) => observer.askers)
   const answered = askers.filter((asker) => asker.hasAnswered()).length
   if (answered === askers.length) return READY
-  throw problem('not_ready', `[function] expected an answer of all ${askers.length} sources, got ${answered}`)
+  throw problem('not_ready', 'function', `an answer of all ${askers.length} sources, got ${answered}`)
 }

@@ -98,7 +98,6 @@ function createHostCheck(): (request: Request) => void {
 
 function refuseForeignHost(host: string): void {
   if (isLoopback(host.replace(/:\d+$/, ''))) return
-  const message =
-    '[serve] expected a Host of this machine (localhost, 127.0.0.1, [::1]), got another: set auth to serve others'
-  throw problem('host_forbidden', message)
+  const sentence = 'a Host of this machine (localhost, 127.0.0.1, [::1]), got another: set auth to serve others'
+  throw problem('host_forbidden', 'serve', sentence)
 }

@@ -27,16 +27,13 @@ export async function readPlanRequest(request: Request): Promise<PlanRequest> {
   const parsed = planRequestSchema.safeParse(parseJson(await readText(request)))
   if (!parsed.success) {
     const [issue] = parsed.error.issues
-    const place = issue?.path.join('.') ?? ''
-    throw problem(
-      'bad_body',
-      `[plan] expected { self, connected, state? }, got another body: ${place} ${issue?.message}`,
-    )
+    const got = `${issue?.path.join('.')} ${issue?.message}`
+    throw problem('bad_body', 'plan', `{ self, connected, state? }, got another body: ${got}`)
   }
   const { self, connected, state } = parsed.data
   const known = state === undefined ? undefined : parseState(state)
   if (state !== undefined && known === undefined) {
-    throw problem('bad_state', '[plan] expected the state of an earlier plan, got something else')
+    throw problem('bad_state', 'plan', 'the state of an earlier plan, got something else')
   }
   return { self, connected, state: known }
 }
@@ -53,20 +50,20 @@ async function readText(request: Request): Promise<string> {
       text += decoder.decode(chunk, { stream: true })
     }
   } catch {
-    throw problem('bad_body', '[plan] expected a whole body, got a part of one: the connection ended before it')
+    throw problem('bad_body', 'plan', 'a whole body, got a part of one: the connection ended before it')
   }
   if (bytes > MAX_BODY_BYTES) throw tooLarge()
   return text + decoder.decode()
 }
 
 function tooLarge(): Error {
-  return problem('body_too_large', `[plan] expected a body of at most ${MAX_BODY_BYTES} bytes, got more`)
+  return problem('body_too_large', 'plan', `a body of at most ${MAX_BODY_BYTES} bytes, got more`)
 }
 
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw problem('bad_body', '[plan] expected a JSON body, got something that does not parse')
+    throw problem('bad_body', 'plan', 'a JSON body, got something that does not parse')
   }
 }

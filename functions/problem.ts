@@ -40,17 +40,17 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS
 
-/** An error for a caller to see: the message becomes the `detail`, so it names nothing that the caller may not know. */
-export function problem(code: ProblemCode, message: string, retryAfterMs?: number): RollcallError {
-  return new RollcallError(code, message, { retryAfterMs })
+/** An error for a caller to see: `[part] expected <sentence>` becomes the `detail`, so it names nothing that the caller may not know. */
+export function problem(code: ProblemCode, part: string, sentence: string, retryAfterMs?: number): RollcallError {
+  return new RollcallError(code, `[${part}] expected ${sentence}`, { retryAfterMs })
 }
 
-const UNKNOWN = '[function] expected no error, got one: the log has it under the X-Request-Id'
+const UNKNOWN = 'no error, got one: the log has it under the X-Request-Id'
 
 /** RFC 9457 problem details of anything thrown. What was not made for a caller to see is `internal` and says nothing. */
 export function problemReply(error: unknown): Reply {
   const isKnown = error instanceof RollcallError && Object.hasOwn(PROBLEMS, error.code)
-  const { code, message: detail, retryAfterMs = 5_000 } = isKnown ? error : problem('internal', UNKNOWN)
+  const { code, message: detail, retryAfterMs = 5_000 } = isKnown ? error : problem('internal', 'function', UNKNOWN)
   const status = PROBLEMS[code as ProblemCode]
   const headers: Record<string, string> = {
     'Content-Type': 'application/problem+json',

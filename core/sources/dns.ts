@@ -178,11 +178,8 @@ export function membersOf(basename: string, hosts: readonly string[]): { members
 export function reverseName(address: string): string {
   const groups = parseIpv6(address)
   if (groups === undefined) return `${address.split('.').reverse().join('.')}.in-addr.arpa`
-  const nibbles = groups.flatMap((group) => [group >> 12, group >> 8, group >> 4, group].map((part) => part & 15))
-  return `${nibbles
-    .reverse()
-    .map((nibble) => nibble.toString(16))
-    .join('.')}.ip6.arpa`
+  const nibbles = groups.map((group) => group.toString(16).padStart(4, '0')).join('')
+  return `${nibbles.split('').reverse().join('.')}.ip6.arpa`
 }
 
 /**
@@ -199,15 +196,10 @@ function recordsOf(records: readonly DnsRecord[], name: string, type: string): D
 }
 
 function hostIn({ type, data }: DnsRecord): string | undefined {
-  if (type === 'SRV')
-    return typeof data === 'object' && data !== null && 'target' in data ? textIn(data.target) : undefined
-  const host = textIn(data)
-  if (host === undefined || type === 'PTR') return host
-  return (type === 'A' ? parseIpv4(host) : parseIpv6(host)) === undefined ? undefined : host
-}
-
-function textIn(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined
+  const host: unknown = type === 'SRV' ? Object(data).target : data
+  if (typeof host !== 'string') return undefined
+  if (type === 'A' && parseIpv4(host) === undefined) return undefined
+  return type === 'AAAA' && parseIpv6(host) === undefined ? undefined : host
 }
 
 // No records is NODATA only from a server that speaks for the zone or looks further (RFC 2308 section 2.2).
