@@ -17,7 +17,7 @@ export interface MemberSeams {
 export async function openMemberDistribution(config: BeamConfig, seams: MemberSeams): Promise<Distribution> {
   const { self, log, env = process.env } = seams
   const { cookie, port, listen, hidden, tls } = config
-  const addresses = env.ERL_EPMD_ADDRESS?.split(',')
+  const addresses = env.ERL_EPMD_ADDRESS?.split(/[ ,]+/).filter((address) => address !== '')
   const epmd = {
     host: config.epmd?.host,
     port: config.epmd?.port ?? (Number(env.ERL_EPMD_PORT) || EPMD_PORT),
