@@ -1,6 +1,8 @@
+import * as z from 'zod/mini'
 import { type FunctionOptions, functionOptionsSchema } from '../../core/config.ts'
 import { RollcallError } from '../../core/error.ts'
-import type { Member, Observation } from '../../core/member.ts'
+import { excerpt } from '../../core/excerpt.ts'
+import { type Member, memberSchema, mergeMembers, type Observation } from '../../core/member.ts'
 import { type MembersDocument, membersDocumentSchema, problemSchema } from '../../core/wire.ts'
 import type { Source, SourceContext } from '../../functions/resolvers/source.ts'
 import { get, type HttpAnswer, jsonOf, parseJson, refusal } from './http.ts'
@@ -11,9 +13,12 @@ interface Asked {
   readonly latest: number
 }
 
+/** A members document whose members can be read; `flaw` tells of those that could not. */
+type Document = Omit<MembersDocument, 'members'> & { readonly members: Member[]; readonly flaw?: string }
+
 interface Answer {
   readonly etag: string | undefined
-  readonly document: MembersDocument
+  readonly document: Document
   readonly asked: Asked
 }
 
@@ -89,30 +94,40 @@ function askedWhen({ headers, sentAt, receivedAt }: HttpAnswer, documentAgeMs: n
   return { earliest: sentAt - cachedMs - 1_000, latest: receivedAt - cachedMs }
 }
 
-function parseDocument(answer: HttpAnswer): MembersDocument {
-  const parsed = membersDocumentSchema.safeParse(jsonOf(answer))
-  if (parsed.success) return parsed.data
-  const [issue] = parsed.error.issues
-  const message = `[function] expected the members document of ${answer.target}, got another at ${issue?.path.join('.') || 'its root'}: is it a rollcall function?`
-  throw new RollcallError('bad_answer', message)
+// Each member by itself: one that a later version words otherwise must not hide the rest.
+const documentSchema = z.extend(membersDocumentSchema, { members: z.array(z.unknown()) })
+
+function parseDocument(answer: HttpAnswer): Document {
+  const parsed = documentSchema.safeParse(jsonOf(answer))
+  if (!parsed.success) throw notADocument(answer, parsed.error.issues[0]?.path.join('.') || 'its root')
+  const { members: entries, ...document } = parsed.data
+  const listed = entries.map((entry) => memberSchema.safeParse(entry).data as Member | undefined)
+  const members = mergeMembers([listed.filter((member) => member !== undefined)])
+  const odd = entries.filter((_entry, index) => listed[index] === undefined)
+  if (odd.length === 0) return { ...document, members }
+  if (members.length === 0) throw notADocument(answer, 'members')
+  const flaw = `${odd.length} of ${entries.length} entries are no members, the first is ${excerpt(odd[0])}`
+  return { ...document, members, flaw }
 }
 
-function outcomeOf(document: MembersDocument) {
-  const members = document.members as Member[]
-  if (document.outcome === 'complete') return { outcome: 'complete' as const, members }
-  return {
-    outcome: 'partial' as const,
-    members,
-    reason: failuresOf(document) || 'the function says that it is partial',
-  }
+function notADocument({ target }: HttpAnswer, where: string): RollcallError {
+  const expected = `[function] expected the members document of ${target}`
+  return new RollcallError('bad_answer', `${expected}, got another at ${where}: is it a rollcall function?`)
 }
 
-function staleOutcome(document: MembersDocument) {
+function outcomeOf(document: Document) {
+  const { members, flaw, outcome } = document
+  if (outcome === 'complete' && flaw === undefined) return { outcome, members }
+  const reason = flaw ?? (failuresOf(document) || 'the function says that it is partial')
+  return { outcome: 'partial' as const, members, reason }
+}
+
+function staleOutcome(document: Document) {
   const message = `[function] expected a fresh answer, got one of ${Math.round(document.ageMs / 1_000)} s ago: ${failuresOf(document)}`
-  return { outcome: 'failed' as const, members: document.members as Member[], error: { code: 'stale', message } }
+  return { outcome: 'failed' as const, members: document.members, error: { code: 'stale', message } }
 }
 
-function failuresOf({ sources }: MembersDocument): string {
+function failuresOf({ sources }: Document): string {
   const failing = sources.filter(({ outcome }) => outcome !== 'complete')
   return failing
     .map(({ source, outcome, error }) => `${source} is ${outcome}${error ? ` (${error.code})` : ''}`)

@@ -2,13 +2,15 @@ import assert from 'node:assert/strict'
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:net'
-import { after, describe, test } from 'node:test'
+import { after, describe, type TestContext, test } from 'node:test'
 import { type Answer, type DecodedPacket, decode, encode, type Packet } from 'dns-packet'
 import { isNodeName } from '../../core/node.ts'
 import { exchange } from '../../functions/exchange.ts'
 import { parseResolvConf, systemResolver } from '../../functions/resolv-conf.ts'
 import { dnsSource } from '../../functions/resolvers/dns.ts'
 import { observe, type SourceContext } from '../../functions/resolvers/source.ts'
+import { BAD_BODIES, flooding, serveLoopback } from '../contract/loopback.ts'
+import { type Opens, sourceContract } from '../contract/source-contract.ts'
 import { freePort } from '../peers/named.ts'
 
 const AA = 0x0400
@@ -903,4 +905,101 @@ describe('whatever bytes come', () => {
       return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
     }
   }
+})
+
+/** A nameserver on the loopback that answers each packet with these bytes, or not at all. */
+async function nameserver(t: TestContext, reply: (query: Packet) => Uint8Array | undefined) {
+  const socket = createSocket('udp4')
+  const { promise: asked, resolve } = Promise.withResolvers<void>()
+  socket.on('message', (packet, { port, address }) => {
+    resolve()
+    const bytes = reply(decode(packet))
+    if (bytes !== undefined) socket.send(bytes, port, address)
+  })
+  const { promise: bound, resolve: binds } = Promise.withResolvers<void>()
+  socket.bind(0, '127.0.0.1', binds)
+  await bound
+  t.after(() => socket.close())
+  return { server: `udp://127.0.0.1:${socket.address().port}`, asked }
+}
+
+/** A world whose nameserver answers so, its names made of addresses. */
+const udp =
+  (
+    reply: Packet | ((query: Packet) => Uint8Array | undefined),
+    { hosts = [''], code = '', timeout = '10s' } = {},
+  ): Opens =>
+  async (t) => {
+    const { server, asked } = await nameserver(
+      t,
+      typeof reply === 'function' ? reply : (query) => answerTo(query, reply),
+    )
+    const options = { query: 'web.test', types: ['A'], server, timeout }
+    const nodes = hosts.map((host) => `app@${host}`)
+    return { options, asked, nodes, ...(code !== '' && { code }) }
+  }
+const listed = (...hosts: string[]): Packet => ({ answers: hosts.map((host) => a('web.test', host)) })
+
+/** A world that is asked by HTTPS, but for the S. */
+const doh =
+  (handle: Parameters<typeof serveLoopback>[1], code: string): Opens =>
+  async (t) => {
+    const { url } = await serveLoopback(t, handle)
+    return { options: { query: 'web.test', types: ['A'], server: url }, code }
+  }
+
+sourceContract({
+  name: 'dns',
+  kind: 'dns',
+  load: () => dnsSource,
+  good: {
+    query: ['a.test', 'b.test.'],
+    types: ['AAAA', 'SRV'],
+    host: 'ip',
+    server: 'udp://10.0.0.53:53',
+    timeout: '1s',
+  },
+  bad: { query: 'a..b', types: ['MX'], host: 'name', server: '10.0.0.53', timeout: 'soon', basename: 5 },
+  lists: udp(listed('10.0.0.2', '10.0.0.1', '10.0.0.2'), { hosts: ['10.0.0.1', '10.0.0.2'] }),
+  nobody: udp(NXDOMAIN),
+  flawed: {
+    'a target that makes no name': async (t) => {
+      const answers = [srv('web.test', 'b.test'), srv('web.test', `${'x'.repeat(63)}.`.repeat(4).slice(0, 252))]
+      const { server } = await nameserver(t, (query) => answerTo(query, { answers }))
+      return { options: { query: 'web.test', types: ['SRV'], server, basename: 'app' }, nodes: ['app@b.test'] }
+    },
+    'a target that does not resolve': async (t) => {
+      const { server } = await nameserver(t, (query) => {
+        const [question] = query.questions ?? []
+        if (question?.type === 'SRV')
+          return answerTo(query, { answers: [srv('web.test', 'b.test'), srv('web.test', 'c.test')] })
+        return answerTo(
+          query,
+          question?.name === 'b.test' && question.type === 'A' ? { answers: [a('b.test', '10.0.0.2')] } : SERVFAIL,
+        )
+      })
+      return { options: { query: 'web.test', types: ['SRV'], host: 'ip', server }, nodes: ['app@10.0.0.2'] }
+    },
+  },
+  failing: {
+    SERVFAIL: udp(SERVFAIL, { code: 'dns_servfail' }),
+    REFUSED: udp({ flags: 5 }, { code: 'dns_refused' }),
+    'a header alone': udp((query) => answerTo(query, listed('10.0.0.2')).subarray(0, 12), {
+      code: 'dns_timeout',
+      timeout: '50ms',
+    }),
+    'bytes that are no DNS': udp(() => Buffer.alloc(64), { code: 'dns_timeout', timeout: '50ms' }),
+    'no answer in time': udp(() => undefined, { code: 'dns_timeout', timeout: '50ms' }),
+    'a referral': udp({ flags: 0, authorities: [{ type: 'NS', name: 'test', data: 'ns.test' }] }, { code: 'dns_lame' }),
+    'a loop of aliases': udp({ answers: [cname('web.test', 'web.test')] }, { code: 'dns_alias_loop' }),
+    'a 500 of the resolver': doh((_request, response) => void response.writeHead(500).end(), 'dns_http'),
+    ...Object.fromEntries(
+      Object.entries(BAD_BODIES).map(([what, body]) => [
+        what,
+        doh((_request, response) => void response.end(body), 'dns_malformed'),
+      ]),
+    ),
+  },
+  hangs: udp(() => undefined),
+  floods: doh(flooding(), 'dns_malformed'),
 })

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { resolvers } from '../../functions/resolvers/index.ts'
 import { observe, type SourceContext } from '../../functions/resolvers/source.ts'
+import { staticSource } from '../../functions/resolvers/static.ts'
+import { sourceContract } from '../contract/source-contract.ts'
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
 const context: SourceContext = {
@@ -41,4 +43,20 @@ test('an empty static list says nobody', async () => {
 test('every resolver is loaded under its kind', async () => {
   for (const load of Object.values(resolvers)) assert.equal(typeof (await load()).look, 'function')
   assert.ok(resolvers.dns)
+})
+
+const [A, B] = ['app@10.0.0.1', 'app@10.0.0.2'] as const
+
+sourceContract({
+  name: 'static',
+  kind: 'static',
+  load: () => staticSource,
+  self: A,
+  good: { nodes: [A, { node: B, id: '7', address: { host: '10.0.0.2', port: '4370' } }], name: 'fixed' },
+  bad: { nodes: A, name: 5 },
+  lists: () => ({ options: { nodes: [A, B, { node: A }] }, nodes: [A, B] }),
+  nobody: () => ({ options: { nodes: [] } }),
+  // What is wrong in the config is refused at the start.
+  flawed: {},
+  failing: {},
 })

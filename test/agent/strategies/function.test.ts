@@ -8,6 +8,8 @@ import { defaultPolicy } from '../../../core/policy.ts'
 import type { MembersDocument } from '../../../core/wire.ts'
 import { serve } from '../../../functions/node.ts'
 import { observe } from '../../../functions/resolvers/source.ts'
+import { BAD_BODIES, flooding, nowhere, serveLoopback } from '../../contract/loopback.ts'
+import { type Opens, sourceContract } from '../../contract/source-contract.ts'
 import { createFakeLog } from '../fakes.ts'
 
 const B = 'b@10.0.0.2'
@@ -273,4 +275,64 @@ test('beside a real function it lists what the function lists, and takes the top
     [B, 'c@10.0.0.3'],
   )
   assert.deepEqual(await opened.look(signal), first)
+})
+
+/** A world in which the function handles requests so. */
+const world =
+  (handler: Handler, { nodes, code }: { nodes?: string[]; code?: string } = {}): Opens =>
+  async (t) => {
+    const { url, asked } = await serveLoopback(t, handler)
+    const options = { url, topology: 'web', timeout: '10s' }
+    return { options, asked, ...(nodes !== undefined && { nodes }), ...(code !== undefined && { code }) }
+  }
+const answeringMembers = (...members: unknown[]) => answering({ members: members as MembersDocument['members'] })
+const [UP, OTHER] = [
+  { node: B, status: 'up' },
+  { node: 'c@10.0.0.3', status: 'up' },
+]
+
+sourceContract({
+  name: 'function',
+  kind: 'function',
+  load: createFunctionSource,
+  self: B,
+  good: { url: 'https://discovery.example.com', topology: 'web', token: 'x', timeout: '5s', name: 'far' },
+  bad: { url: 'discovery.example.com', topology: 5, token: true, timeout: 'soon' },
+  lists: world(answeringMembers(OTHER, UP, OTHER), { nodes: [B, 'c@10.0.0.3'] }),
+  nobody: world(answeringMembers()),
+  flawed: {
+    'a member without a host': world(answeringMembers(UP, { node: 'c@', status: 'up' }), { nodes: [B] }),
+    'a member of another status': world(answeringMembers(UP, { node: 'c@10.0.0.3', status: 'gone' }), { nodes: [B] }),
+    'a member of a wrong type': world(answeringMembers(null, UP, 7, [[]]), { nodes: [B] }),
+  },
+  failing: {
+    ...Object.fromEntries(
+      [301, 401, 403, 404, 429, 500, 503].map((status) => [
+        `a ${status}`,
+        world(refusing(status, 'internal'), { code: `http_${status}` }),
+      ]),
+    ),
+    ...Object.fromEntries(
+      Object.entries(BAD_BODIES).map(([what, body]) => [
+        what,
+        world((_request, response) => void response.end(body), { code: 'bad_answer' }),
+      ]),
+    ),
+    'a 304 though nothing is known': world((_request, response) => void response.writeHead(304).end(), {
+      code: 'http_304',
+    }),
+    'a connection that is cut': world((request) => void request.socket.destroy(), { code: 'unreachable' }),
+    'a body that is cut': world(
+      (_request, response) =>
+        void response.writeHead(200, { 'Content-Length': 99 }).write('{', () => response.destroy()),
+      { code: 'unreachable' },
+    ),
+    'a port where nobody listens': async () => ({ options: { url: await nowhere() }, code: 'unreachable' }),
+    'no answer in time': async (t) => {
+      const { url } = await serveLoopback(t, () => undefined)
+      return { options: { url, timeout: '50ms' }, code: 'timeout' }
+    },
+  },
+  hangs: world(() => undefined),
+  floods: world(flooding('{"members":['), { code: 'bad_answer' }),
 })
