@@ -38,19 +38,14 @@ export function describeGot(raw: unknown, path: ConfigPath): string {
   return `got ${typeof value === 'string' ? quote(value) : JSON.stringify(value)}`
 }
 
-/** One sentence for the mistake that is most likely the cause: an unknown key before the missing one that it stands for. */
-export function explainIssues(
-  issues: readonly z.core.$ZodIssue[],
-  raw: unknown,
-): { path: ConfigPath; sentence: string } {
+/** The error of the mistake that is most likely the cause: an unknown key before the missing one that it stands for. */
+export function explainIssues(file: string, issues: readonly z.core.$ZodIssue[], raw: unknown): RollcallError {
   const inner = issues.flatMap(innermost)
-  const unknown = inner.find(({ code }) => code === 'unrecognized_keys')
-  if (unknown?.code === 'unrecognized_keys') {
-    return { path: [...unknown.path, ...unknown.keys.slice(0, 1)], sentence: unknown.message }
-  }
-  const [first] = inner
-  if (first === undefined) throw new TypeError('expected at least one issue, got none')
-  return { path: first.path, sentence: `${first.message}, ${describeGot(raw, first.path)}` }
+  const mistake = inner.find(({ code }) => code === 'unrecognized_keys') ?? inner[0]
+  const { path = [], message = '' } = mistake ?? {}
+  return mistake?.code === 'unrecognized_keys'
+    ? configError(file, [...path, ...mistake.keys.slice(0, 1)], message)
+    : configError(file, path, `${message}, ${describeGot(raw, path)}`)
 }
 
 /** An error map for zod: what a schema without words of its own expected. All sentences but those of `unknown` begin with it. */

@@ -5,10 +5,9 @@ const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/
 const duration = { error: 'expected a duration like 250ms, 5s, 2m or 1h' }
 const interval = { error: `${duration.error}, or never` }
 
-/** Ms of `250ms`, `5s`, `2m`, `1h` or a number of ms; undefined for anything else. */
-export function parseDuration(value: string | number): number | undefined {
-  if (typeof value === 'number') return Number.isFinite(value) && value >= 0 ? value : undefined
-  const [, amount = '', unit = ''] = DURATION.exec(value) ?? []
+/** Ms of `250ms`, `5s`, `2m` or `1h`; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  const [, amount = '', unit = ''] = DURATION.exec(text) ?? []
   const scale = UNITS[unit]
   return scale === undefined ? undefined : Number(amount) * scale
 }
@@ -16,7 +15,7 @@ export function parseDuration(value: string | number): number | undefined {
 /** A duration in the config, ms after parsing. */
 export const durationSchema = z.pipe(
   z.union([z.string().check(z.regex(DURATION, duration)), z.number().check(z.minimum(0, duration))], duration),
-  z.transform((value: string | number) => parseDuration(value) ?? 0),
+  z.transform(msOf),
 )
 
 /** A duration above 0, or `never`, which is 0 after parsing: a plain 0 would say "all the time" to some and "never" to others. */
@@ -29,9 +28,14 @@ export const intervalSchema = z.pipe(
     ],
     interval,
   ),
-  z.transform((value: string | number) => (value === 'never' ? 0 : (parseDuration(value) ?? 0))),
+  z.transform(msOf),
 )
 
+/** Of what the schemas let through: all but `never` is a duration. */
+function msOf(value: string | number): number {
+  return typeof value === 'number' ? value : (parseDuration(value) ?? 0)
+}
+
 function isPositive(value: string): boolean {
-  return parseDuration(value) !== 0
+  return msOf(value) > 0
 }

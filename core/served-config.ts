@@ -115,8 +115,7 @@ export function validate<Parsed>(
   }
   const parsed = z.safeParse(schema, interpolate(raw, { file, env }), { error: (issue) => expectation(issue, unknown) })
   if (parsed.success) return parsed.data
-  const { path, sentence } = explainIssues(parsed.error.issues, raw)
-  throw configError(file, path, sentence)
+  throw explainIssues(file, parsed.error.issues, raw)
 }
 
 /** The topologies with their sources named. Throws `config` where two of one topology have one name. */
