@@ -11,9 +11,9 @@ import {
 import type { SourceContext } from '../../functions/resolvers/source.ts'
 import type { Clock } from '../clock.ts'
 import { get, type HttpAnswer, refusal } from '../strategies/http.ts'
+import { type Connection, createConnection } from './connection.ts'
 import { parseJson, readLines, readStart } from './json.ts'
 import { findTarget, type Surroundings } from './surroundings.ts'
-import { createTlsFetch, type TlsFetch } from './tls-fetch.ts'
 
 /** The two requests that a source makes, for one resource in one namespace. */
 export interface Api {
@@ -48,7 +48,7 @@ const MAX_REFUSAL_BYTES = 64 * 1024
 /** What talks to the API server. Token and CA are read again for each request. */
 export function createApi({ options, namespace, context, surroundings, clock }: ApiOptions): Api {
   const kind = kubernetesKinds[options.resource]
-  let tls: (TlsFetch & { readonly ca: string }) | undefined
+  let connection: (Connection & { readonly ca: string | undefined }) | undefined
 
   async function prepare(query: Query) {
     const { url, token, ca } = await findTarget(options, surroundings)
@@ -58,12 +58,11 @@ export function createApi({ options, namespace, context, surroundings, clock }: 
       'User-Agent': 'rollcall',
       ...(token !== undefined && { Authorization: `Bearer ${token}` }),
     }
-    if (ca === undefined) return { target, headers, fetch: context.fetch }
-    if (tls?.ca !== ca) {
-      tls?.close()
-      tls = { ...createTlsFetch(ca), ca }
+    if (connection === undefined || connection.ca !== ca) {
+      connection?.close()
+      connection = { ...createConnection(ca), ca }
     }
-    return { target, headers, fetch: tls.fetch }
+    return { target, headers, fetch: connection.fetch }
   }
 
   function refused(answer: HttpAnswer, verb: Verb): RollcallError {
@@ -103,7 +102,7 @@ export function createApi({ options, namespace, context, surroundings, clock }: 
       return eventsOf(body ?? empty())
     },
 
-    close: () => tls?.close(),
+    close: () => connection?.close(),
   }
 
   async function begin<T>(work: () => Promise<T>): Promise<T> {

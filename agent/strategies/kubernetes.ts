@@ -26,7 +26,7 @@ const MAX_MS = 30_000
  * The nodes that EndpointSlices, Endpoints or Pods of one namespace stand for. `look` lists them; `watch` lists them, and is told
  * what changes from then on. Each watch lasts one interval, and the next one goes on where it ended: so a dead connection is noticed,
  * and the set is known to be true that often. Without `watch` the API server's cache is asked, which may be a little behind.
- * Every failure is `failed`, with a code that tells what to do: `http_<status>`, `unreachable`, `timeout`, `bad_answer`,
+ * It makes connections of its own, for the `fetch` of its context cannot be told whom to believe. Every failure is `failed`, with a code that tells what to do: `http_<status>`, `unreachable`, `timeout`, `bad_answer`,
  * `tls_untrusted`, `ca_unreadable`, `token_unreadable`, `not_in_cluster`, `namespace_unknown`, `too_many`, `watch_cut`, `watch_ended`.
  * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */

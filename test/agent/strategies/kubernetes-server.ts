@@ -187,13 +187,9 @@ export async function startKubernetesServer({
     asked,
     connections: () => sockets.size,
     version: () => version,
-    /** Resolves when no watch is open any more. */
-    async unwatched() {
-      for (const { response } of watches) await once(response, 'close')
-    },
     /** Resolves when nobody is connected any more. */
     async idle() {
-      for (const socket of sockets) await once(socket, 'close')
+      for (const socket of sockets) await new Promise((resolve) => socket.once('close', resolve))
     },
 
     put(object: ApiObject) {

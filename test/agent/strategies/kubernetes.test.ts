@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import type { ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
@@ -16,6 +15,8 @@ import { defaultPolicy } from '../../../core/policy.ts'
 import { kubernetesOptionsSchema } from '../../../core/sources/kubernetes.ts'
 import type { State } from '../../../core/state.ts'
 import { observe, type SourceContext } from '../../../functions/resolvers/source.ts'
+import { BAD_BODIES, flooding, nowhere as closedPort } from '../../contract/loopback.ts'
+import { sourceContract } from '../../contract/source-contract.ts'
 import { missingPrograms } from '../../peers/programs.ts'
 import { createFakeLog } from '../fakes.ts'
 import { createManualClock } from '../manual-clock.ts'
@@ -36,12 +37,13 @@ function slice(name: string, hosts: readonly number[], conditions: object = { re
   return {
     metadata: { name, namespace: 'web', labels: { 'kubernetes.io/service-name': 'app' } },
     addressType: 'IPv4',
-    endpoints: hosts.map((host) => ({
-      addresses: [`10.0.${host >> 8}.${host & 255}`],
-      conditions,
-      targetRef: { kind: 'Pod', namespace: 'web', name: `app-${host}`, uid: `uid-${host}` },
-    })),
+    endpoints: hosts.map((host) => endpointOf(host, `${host}`, conditions)),
   }
+}
+
+function endpointOf(host: number, pod: string, conditions: object = { ready: true }): object {
+  const targetRef = { kind: 'Pod', namespace: 'web', name: `app-${pod}`, uid: `uid-${pod}` }
+  return { addresses: [`10.0.${host >> 8}.${host & 255}`], conditions, targetRef }
 }
 
 /** An observation in one line: the outcome, then the last bytes of the hosts, or the code of the error. */
@@ -145,8 +147,93 @@ const refusing =
   (_request, response) =>
     refuse(response, status, message, headers)
 const silence: Fault = () => undefined
+const endless: Fault = (request, response) => {
+  response.setHeader('Content-Type', 'application/json')
+  flooding('"')(request, response)
+}
 
 const limits = { timeout: 30_000 }
+
+const listOf = (...items: unknown[]) =>
+  JSON.stringify({ kind: 'EndpointSliceList', metadata: { resourceVersion: '1001' }, items })
+
+/** A world with a server that says `fault` first, or holds these slices. */
+const world =
+  ({ slices = [], fault, ...rest }: { slices?: ApiObject[]; fault?: Fault; nodes?: string[]; code?: string }) =>
+  async (t: TestContext) => {
+    const server = await startKubernetesServer()
+    t.after(() => server.close())
+    for (const each of slices) server.put(each)
+    if (fault !== undefined) server.fault(fault)
+    return { options: { service: 'app', namespace: 'web', server: server.url }, asked: server.requests(1), ...rest }
+  }
+
+sourceContract({
+  name: 'kubernetes',
+  kind: 'kubernetes',
+  load: () => createKubernetesSource(),
+  ways: ['look', 'watch'],
+  self: SELF,
+  good: { service: 'app', namespace: 'web', server: 'https://10.0.0.1:6443', tokenFile: '/token', caFile: '/ca' },
+  bad: {
+    resource: 'nodes',
+    selector: '',
+    service: 'App',
+    namespace: 'kube/system',
+    basename: '',
+    host: 'name',
+    notReady: true,
+    clusterDomain: '',
+    server: '10.0.0.1',
+    tokenFile: 5,
+    caFile: '',
+    watch: 'no',
+  },
+  lists: world({
+    slices: [slice('app-a', [1, 2]), slice('app-b', [2, 3])],
+    nodes: [SELF, 'app@10.0.0.2', 'app@10.0.0.3'],
+  }),
+  nobody: world({}),
+  flawed: {
+    'an endpoint without an address': world({
+      slices: [slice('app-a', [1]), { ...slice('app-b', []), endpoints: [{ addresses: [] }] }],
+      nodes: [SELF],
+    }),
+    'an address with a NUL byte': world({
+      slices: [slice('app-a', [1]), { ...slice('app-b', []), endpoints: [{ addresses: ['10.0.0.2\0'] }] }],
+      nodes: [SELF],
+    }),
+    'a slice of another shape': world({
+      slices: [slice('app-a', [1]), { ...slice('app-b', []), endpoints: 5 }],
+      nodes: [SELF],
+    }),
+    'an object without a name': world({
+      fault: answering(listOf(slice('app-a', [1]), { endpoints: [] })),
+      nodes: [SELF],
+    }),
+    'two pods under one name': world({
+      slices: [slice('app-a', [1]), { ...slice('app-b', []), endpoints: [endpointOf(1, 'another')] }],
+      nodes: [SELF],
+    }),
+  },
+  failing: {
+    ...Object.fromEntries(
+      Object.entries(BAD_BODIES).map(([what, body]) => [what, world({ fault: answering(body), code: 'bad_answer' })]),
+    ),
+    'a 403': world({ fault: refusing(403), code: 'http_403' }),
+    'a 500': world({ fault: refusing(500), code: 'http_500' }),
+    'a closed port': async () => ({
+      options: { service: 'app', namespace: 'web', server: await closedPort() },
+      code: 'unreachable',
+    }),
+    'a folder without a token': () => ({
+      options: { service: 'app', namespace: 'web', server: 'https://127.0.0.1:1' },
+      code: 'token_unreadable',
+    }),
+  },
+  hangs: world({ fault: silence }),
+  floods: world({ fault: endless, code: 'bad_answer' }),
+})
 
 describe('a look', limits, () => {
   test('lists the endpoints of the service, as of when it asked', async (t) => {
@@ -614,7 +701,7 @@ describe('a watch', limits, () => {
       entered.ended.abort(new Error('enough'))
       await done
       // The server's own timer goes with the connection.
-      await entered.server.unwatched()
+      await entered.server.idle()
       assert.equal(entered.clock.sleeping(), 0)
     }
   })
@@ -690,7 +777,7 @@ describe('what is no answer', limits, () => {
 
   test('is failed when it has no end', async (t) => {
     const { look, server } = await setUp(t)
-    server.fault(endless('"'))
+    server.fault(endless)
     assert.equal((await errorOf(look())).code, 'bad_answer')
   })
 
@@ -718,7 +805,7 @@ describe('what is no answer', limits, () => {
   test('fails a watch: a line without end', async (t) => {
     const { watch, server } = await setUp(t)
     server.fault((request, response) => {
-      server.fault(endless('"'))
+      server.fault(endless)
       answering('{"kind":"EndpointSliceList","metadata":{"resourceVersion":"1"},"items":[]}')(request, response)
     })
     await watch().hears('failed bad_answer')
@@ -1017,19 +1104,6 @@ test('an agent polls it when it is not to watch, and watches it else', limits, a
     ended.abort()
   }
 })
-
-/** Writes until nobody reads any more. */
-function endless(text: string): Fault {
-  const chunk = text.repeat(64 * 1024)
-  return (_request, response: ServerResponse) => {
-    response.writeHead(200, { 'Content-Type': 'application/json' })
-    const write = () => {
-      while (!response.destroyed && response.write(chunk));
-    }
-    response.on('drain', write)
-    write()
-  }
-}
 
 /** What is in use after a collection, in bytes. */
 function heapUsed(): number {

@@ -1,4 +1,5 @@
-import { Agent, request } from 'node:https'
+import { Agent as HttpAgent, request as httpRequest } from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { Readable } from 'node:stream'
 import { RollcallError } from '../../core/error.ts'
 
@@ -10,18 +11,19 @@ const EMPTY = new Set([204, 205, 304])
 const UNTRUSTED =
   /^(ERR_TLS_|UNABLE_TO_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH|HOSTNAME_)/
 
-/** A `fetch` for GET over https://, and the end of its connections. */
-export interface TlsFetch {
+/** Connections to one server: a `fetch` for GET, and their end. */
+export interface Connection {
   readonly fetch: typeof fetch
   close(): void
 }
 
 /**
- * A `fetch` that believes the given certificates and no others; the global one knows the public authorities alone. Rejects with
- * `tls_untrusted` where the server's is none of theirs; it then was sent nothing.
+ * A `fetch` that believes the given certificates and no others, which the global one cannot be told. Without `ca` it is for http://
+ * alone. Rejects with `tls_untrusted` where the server's certificate is none of theirs; it then was sent nothing.
  */
-export function createTlsFetch(ca: string): TlsFetch {
-  const agent = new Agent({ ca, keepAlive: true })
+export function createConnection(ca: string | undefined): Connection {
+  const agent = ca === undefined ? new HttpAgent({ keepAlive: true }) : new HttpsAgent({ ca, keepAlive: true })
+  const request = ca === undefined ? httpRequest : httpsRequest
 
   function ask(url: URL, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<Response> {
     return new Promise((resolve, reject) => {
