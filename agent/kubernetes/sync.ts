@@ -42,7 +42,7 @@ export async function watchOnce({ api, context, clock }: Desk, watching: Watchin
   const openedAt = now()
   const linesBefore = cursor.lines
 
-  async function read(own: AbortSignal): Promise<string | undefined> {
+  async function read(own: AbortSignal): Promise<void> {
     const query = { resourceVersion: cursor.resourceVersion, timeoutSeconds: String(seconds) }
     const events = await api.watch(query, own)
     // It would send at once what happened since: that it accepts where to begin is an answer.
@@ -50,7 +50,6 @@ export async function watchOnce({ api, context, clock }: Desk, watching: Watchin
     for await (const event of events) {
       cursor.lines++
       if (event.type === 'error') {
-        if (event.status === 410) return '[kubernetes] the watch is too old to go on: listing again'
         const message = `[kubernetes] expected events, got an error ${event.status}: ${JSON.stringify(event.message.slice(0, 200))}`
         throw new RollcallError(`http_${event.status}`, message)
       }
@@ -59,20 +58,19 @@ export async function watchOnce({ api, context, clock }: Desk, watching: Watchin
       if (event.type === 'deleted') roster.delete(event.name)
       prove()
     }
-    return undefined
   }
 
   try {
     const ms = seconds * 1_000 + SLACK_MS
-    const why = await withDeadline(read, { ms, signal, clock, expected: '[kubernetes] expected the end of a watch' })
-    if (why !== undefined || cursor.lines > linesBefore || now() - openedAt >= Math.min(seconds * 500, SHORT_MS))
-      return why
+    await withDeadline(read, { ms, signal, clock, expected: '[kubernetes] expected the end of a watch' })
+    if (cursor.lines > linesBefore || now() - openedAt >= Math.min(seconds * 500, SHORT_MS)) return undefined
     const message = `[kubernetes] expected a watch of ${seconds} s, got its end at once: what is between it and the API server?`
     throw new RollcallError('watch_ended', message)
   } catch (error) {
     if (signal.aborted || !(error instanceof RollcallError)) throw error
     if (error.code === 'timeout') return '[kubernetes] the watch went silent: listing again'
-    if (error.code === 'http_410') return '[kubernetes] the watch is too old to begin: listing again'
+    // By its status or by an event: the API server remembers the last minutes only.
+    if (error.code === 'http_410') return '[kubernetes] the watch is too old to go on: listing again'
     const hasWorked = cursor.lines > linesBefore || now() - openedAt >= SHORT_MS
     if (error.code !== 'watch_cut' || !hasWorked) throw error
     // It worked until then, and the next one brings what this one did not.
