@@ -68,6 +68,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
   let round = Promise.withResolvers<void>()
 
   const wake = () => woken.abort()
+  const isMember = (node: NodeName) => state !== undefined && isKnown(state, node)
 
   /** THE loop: whatever happens wakes it, and each round goes from what is so towards what should be. */
   async function run(opened: World): Promise<void> {
@@ -108,11 +109,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
     state = current.state
     for (const event of current.events) events.emit(event)
     dialler.carryOut(current, mesh.links())
-    const known = state
-    mesh.keep({
-      out: current.leave && !saysFarewell,
-      linked: current.leave && links.some((node) => isKnown(known, node)),
-    })
+    mesh.keep({ out: current.leave && !saysFarewell })
     writer?.offer(state)
     return Math.min(current.recheckAt, dialler.retryAt())
   }
@@ -163,7 +160,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
 
   async function openAll(): Promise<World> {
     if (seams.log === undefined) log = (await import('./log.ts')).createLog(config.log.level)
-    world = await openWorld(config, seams, { signal, log, events, wake })
+    world = await openWorld(config, seams, { signal, log, events, wake, isMember })
     state = world.state
     tasks.push(run(world))
     const { distribution } = world

@@ -9,6 +9,8 @@ export interface MeshOptions {
   clock: Clock
   signal: AbortSignal
   emit: (event: AgentEvent) => void
+  /** Whether a source lists the node, or did. */
+  isMember: (node: NodeName) => boolean
 }
 
 /** The distribution as the loop sees it: its links and how they change, and how to leave it. */
@@ -22,10 +24,10 @@ export interface Mesh {
   /** Takes the node out of the mesh. Rejects where that failed; while it is under way or done, the same again. */
   leave(): Promise<void>
   /**
-   * Takes the node out if it is to be `out`: once, and again after a failure or while members are `linked`, for peers that have
+   * Takes the node out if it is to be `out`: once, and again after a failure or while members are linked, for peers that have
    * not heard of it yet dial it anew. A node that is to be in the mesh may leave another time.
    */
-  keep(wish: { out: boolean; linked: boolean }): void
+  keep(wish: { out: boolean }): void
   /** When to look again at the latest, or to repeat what failed, ms since the Unix epoch. */
   retryAt(): number
 }
@@ -38,7 +40,7 @@ const RETRY = { baseMs: 500, maxMs: 5_000 }
 const LEAVE_AGAIN = { baseMs: 5_000, maxMs: 300_000 }
 
 /** Makes the loop's view of a distribution. */
-export function createMesh({ distribution, clock, signal, emit }: MeshOptions): Mesh {
+export function createMesh({ distribution, clock, signal, emit, isMember }: MeshOptions): Mesh {
   let links: ReadonlySet<NodeName> = new Set()
   let trouble: { code: string; message: string } | undefined
   let unanswered = 0
@@ -67,7 +69,7 @@ export function createMesh({ distribution, clock, signal, emit }: MeshOptions): 
     leaveAt = undefined
     const deadline = { ms: LEAVE_TIMEOUT_MS, signal, clock, expected: '[agent] expected to leave the mesh' }
     try {
-      await withDeadline(() => distribution.leave(), deadline)
+      await withDeadline(() => distribution.leave([...links].filter(isMember)), deadline)
     } catch (error) {
       departure = undefined
       leaveAt = clock.now() + RETRY.maxMs
@@ -103,14 +105,15 @@ export function createMesh({ distribution, clock, signal, emit }: MeshOptions): 
 
     leave,
 
-    keep({ out, linked }) {
+    keep({ out }) {
       if (!out) {
         departure = leaveAt = undefined
         departures = 0
         return
       }
       const now = clock.now()
-      if (departures > 0 && !linked) leaveAt = undefined
+      const isLinked = [...links].some(isMember)
+      if (departures > 0 && !isLinked) leaveAt = undefined
       else if (departures > 0) leaveAt ??= now + Math.min(LEAVE_AGAIN.maxMs, LEAVE_AGAIN.baseMs * 2 ** (departures - 1))
       if (leaveAt !== undefined && leaveAt > now) return
       if (leaveAt !== undefined) departure = undefined

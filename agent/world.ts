@@ -1,5 +1,6 @@
 import type { Config, SourceConfig } from '../core/config.ts'
 import { RollcallError } from '../core/error.ts'
+import type { NodeName } from '../core/node.ts'
 import type { plan } from '../core/plan.ts'
 import type { State } from '../core/state.ts'
 import type { Log, Source } from '../functions/resolvers/source.ts'
@@ -41,12 +42,14 @@ export interface WorldOptions {
   log: Log
   events: Events
   wake: () => void
+  /** Whether a source lists the node, or did. */
+  isMember: (node: NodeName) => boolean
 }
 
 /** Opens everything that the config names; what can be wrong in it comes before what has to be closed again. */
 export async function openWorld(config: Config, seams: AgentSeams, options: WorldOptions): Promise<World> {
   const { clock = systemClock, loadSource: load } = seams
-  const { signal, log, events, wake } = options
+  const { signal, log, events, wake, isMember } = options
   const self = config.node ?? seams.distribution?.self ?? (await import('./config.ts')).findSelf(config, process.env)
   if (self === undefined) {
     const message =
@@ -67,7 +70,7 @@ export async function openWorld(config: Config, seams: AgentSeams, options: Worl
   return {
     log,
     distribution,
-    mesh: createMesh({ distribution, clock, signal, emit }),
+    mesh: createMesh({ distribution, clock, signal, emit, isMember }),
     dialler: createDialler({ distribution, clock, signal, dialTimeoutMs, emit, wake }),
     sources,
     state,

@@ -37,6 +37,8 @@ export interface Links {
   connect(peer: NodeName, options?: LinkOptions): Promise<Connection>
   /** Takes a socket that was accepted. Never throws: what is no peer costs its own socket. */
   take(socket: Socket): void
+  /** Ends all of them, and takes no others until `connect`: peers that have not heard yet would come back. */
+  leave(): void
   /** Ends all of them, and every handshake. */
   close(reason: RollcallError): void
 }
@@ -63,6 +65,7 @@ export function createLinks(options: LinksOptions): Links {
   const arriving = new Set<AbortController>()
   const startTls = tls && createTlsAcceptor(tls)
   let closed: RollcallError | undefined
+  let away = false
 
   function bringUp(connection: Connection): Connection {
     const { peer } = connection
@@ -129,14 +132,14 @@ export function createLinks(options: LinksOptions): Links {
 
   /** By the greater name where both dial, as OTP does: its dial stands, the other one's is turned away. */
   function answer({ name }: Introduction): Status {
-    if (name === self.name) return 'not_allowed'
+    if (away || name === self.name) return 'not_allowed'
     if (up.has(name)) return 'alive'
     if (dials.get(name)?.introduced !== true) return 'ok'
     return name < self.name ? 'nok' : 'ok_simultaneous'
   }
 
   function admit({ name, creation }: Introduction, status: Status): boolean {
-    if (closed !== undefined) return false
+    if (closed !== undefined || away) return false
     if (dials.get(name)?.introduced === true && self.name > name) return false
     // One that came up while this one was being agreed: only another start of the peer takes its place.
     return status === 'alive' || up.get(name)?.creation !== creation
@@ -177,6 +180,7 @@ export function createLinks(options: LinksOptions): Links {
       if (closed !== undefined) throw closed
       if (peer === self.name) throw new RollcallError('own_name', `[beam] expected another node, got ${peer} itself`)
       signal?.throwIfAborted()
+      away = false
       const present = up.get(peer)
       if (present !== undefined) return present
       const { promise } = dials.get(peer) ?? startDial(peer, address)
@@ -194,6 +198,11 @@ export function createLinks(options: LinksOptions): Links {
       const controller = new AbortController()
       arriving.add(controller)
       void welcome(socket, controller.signal).finally(() => arriving.delete(controller))
+    },
+
+    leave() {
+      away = true
+      for (const connection of up.values()) connection.close()
     },
 
     close(reason) {

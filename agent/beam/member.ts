@@ -58,6 +58,8 @@ export interface MemberNode {
   connect(node: NodeName, options?: LinkOptions): Promise<void>
   /** Ends the link to a node; does nothing without one. */
   disconnect(node: NodeName): void
+  /** Ends all links, and turns away whoever dials until this node connects to somebody again. */
+  leave(): void
   /** Whether a node answers, as `net_adm:ping/1`. */
   ping(node: NodeName, options?: CallOptions): Promise<boolean>
   /** Sends a message. Resolves when it is on its way, which is no promise that it arrives. */
@@ -166,6 +168,7 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
       await links.connect(node, given)
     },
     disconnect: (node) => links.get(node)?.close(),
+    leave: () => links.leave(),
     async ping(node, given) {
       try {
         const request = tuple(atom('is_auth'), atom(name))

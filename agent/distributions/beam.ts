@@ -226,14 +226,15 @@ export function createBeamDistribution(config: BeamConfig, seams: BeamSeams): Di
       noteEviction(node)
     },
 
-    async leave() {
+    async leave(members = []) {
       const connection = await home.connection()
       const left = await leaveFrom(connection)
-      // The links of a hidden node are nothing to global, neither to its disconnect/0 nor to its prevention of partitions.
-      const hidden = isTuple(await run(['init', 'get_argument', 'hidden'], []))
-      if (left && !hidden) return
-      if (!hidden) await refuseUnsafe(connection)
-      for (const node of await list()) await run(['erlang', 'disconnect_node'], [atom(node)])
+      // What `global` leaves alone: links to hidden nodes, and all links of one.
+      const isHidden = isTuple(await run(['init', 'get_argument', 'hidden'], []))
+      if (!left && !isHidden) await refuseUnsafe(connection)
+      const hiddenPeers = namesOf(await run(['erlang', 'nodes', 'hidden'], []))
+      const rest = left && !isHidden ? members.filter((node) => hiddenPeers.includes(node)) : await list()
+      for (const node of rest) await run(['erlang', 'disconnect_node'], [atom(node)])
     },
 
     changes: (signal) => home.changes(signal),

@@ -8,8 +8,8 @@ export interface Distribution {
   connect(node: NodeName, options: { address?: { host: string; port: number }; signal: AbortSignal }): Promise<void>
   /** May refuse: code `disputed`. */
   disconnect(node: NodeName, options: { reason: 'leaving' | 'absent'; signal: AbortSignal }): Promise<void>
-  /** Takes the own node out of the mesh. */
-  leave(): Promise<void>
+  /** Takes the own node out of the mesh. `members` are those links that are known to be of it: where others may have links to the node too, those stay. */
+  leave(members?: readonly NodeName[]): Promise<void>
   changes?(signal: AbortSignal): AsyncIterable<{ node: NodeName; up: boolean }>
   close(): Promise<void>
 }

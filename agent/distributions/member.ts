@@ -35,7 +35,7 @@ export function distributionOf(node: MemberNode): Distribution {
     connect: (peer, { address, signal }) => node.connect(peer, { address, signal }),
     // A hidden node is nothing to `global`: one closed connection takes nobody else along.
     disconnect: async (peer) => node.disconnect(peer),
-    leave: async () => node.nodes().forEach((peer) => node.disconnect(peer)),
+    leave: async () => node.leave(),
 
     async *changes(signal) {
       const queue: { node: NodeName; up: boolean }[] = []

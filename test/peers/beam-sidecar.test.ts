@@ -262,6 +262,16 @@ suite('A sidecar', { skip: missingPrograms('erl'), timeout: 120_000 }, () => {
     await whole([a, b])
   })
 
+  test('leave closes the links to hidden members, which global leaves alone, and no other hidden link', async (t) => {
+    const [a] = (await start(t, 1)) as [Peer]
+    const [member, shell] = (await start(t, 2, { flags: ['-hidden'] })) as [Peer, Peer]
+    const distribution = sidecar(t, a)
+    await distribution.connect(member.node, { signal })
+    await distribution.connect(shell.node, { signal })
+    await distribution.leave([member.node, 'gone@127.0.0.1'])
+    assert.deepEqual(await distribution.list(), [shell.node])
+  })
+
   test('before OTP 25.1 it cuts only where a cut isolates nobody', async (t) => {
     // What an older OTP lacks, taken away from this one. An external call would load it again.
     const without = 'code:unstick_mod(global), code:delete(global)'

@@ -196,6 +196,20 @@ test('a member that starts again under its name takes the place of its old link'
   assert.deepEqual(a.nodes(), [again.name])
 })
 
+test('a member that has left turns away who dials it, until it connects again itself', async (t) => {
+  const start = cluster(t)
+  const [a, b, c] = [await start('a@127.0.0.1'), await start('b@127.0.0.2'), await start('c@127.0.0.3')]
+  await Promise.all([b.connect(a.name), c.connect(a.name)])
+  await Promise.all([link(a, b.name, true), link(a, c.name, true)])
+  a.leave()
+  await Promise.all([link(b, a.name, false), link(c, a.name, false)])
+  await assert.rejects(b.connect(a.name), { code: 'handshake_refused', message: /not_allowed/ })
+  assert.deepEqual(a.nodes(), [])
+  await a.connect(b.name)
+  await c.connect(a.name)
+  assert.deepEqual(a.nodes(), [b.name, c.name])
+})
+
 test('another cookie, another name and the own one are refused with what to do', async (t) => {
   const start = cluster(t)
   const [a, other] = [await start('a@127.0.0.1'), await start('b@127.0.0.2', { cookie: 'other' })]
