@@ -116,7 +116,7 @@ async function* answersOf(datacenter: string | undefined, asking: Asking): Async
   let index: number | undefined
   let failures = 0
   while (!signal.aborted) {
-    const waitMs = Math.min(jitter(intervalMs, clock) / SPREAD, MAX_WAIT_MS)
+    const waitMs = Math.floor(Math.min(jitter(intervalMs, clock) / SPREAD, MAX_WAIT_MS))
     const since = index === undefined ? undefined : { index, waitMs }
     const answer = await attempt(ask({ datacenter, since }, asking))
     if (signal.aborted) return
@@ -145,7 +145,7 @@ async function ask({ datacenter, since }: HealthQuestion, { options, context, cl
       // Without the index, which changes: the same failure is to have the same message.
       shown: `${url}${healthPath(options, { datacenter })}`,
       ...(token !== undefined && { headers: { 'X-Consul-Token': token } }),
-      timeoutMs: timeout + (since?.waitMs ?? 0) * SPREAD,
+      timeoutMs: timeout + Math.ceil((since?.waitMs ?? 0) * SPREAD),
       maxBytes: MAX_BYTES,
       clock,
     },
@@ -207,7 +207,7 @@ function backoffOf(
   return Math.max(backoffMs(failures, { baseMs: intervalMs, maxMs, clock }), Math.min(retryAfterMs, maxMs))
 }
 
-/** A token bucket: so many at once, and then one an interval. */
+/** A token bucket: takes one, and waits until there is another. So many are there at first, and one comes each interval. */
 function createLimit(intervalMs: number, clock: Clock): (signal: AbortSignal) => Promise<void> {
   let tokens = BURST
   let filledAt = clock.now()
@@ -217,6 +217,6 @@ function createLimit(intervalMs: number, clock: Clock): (signal: AbortSignal) =>
     tokens = Math.min(BURST, tokens + Math.max(0, now - filledAt) / intervalMs)
     filledAt = now
     tokens -= 1
-    if (tokens < 0) await clock.sleep(-tokens * intervalMs, signal)
+    if (tokens < 1) await clock.sleep((1 - tokens) * intervalMs, signal)
   }
 }

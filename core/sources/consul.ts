@@ -44,7 +44,7 @@ export function healthPath(
   const query = [
     ...(datacenter === undefined ? [] : [`dc=${encodeURIComponent(datacenter)}`]),
     ...(passing ? ['passing=true'] : []),
-    ...(since === undefined ? [] : [`index=${since.index}`, `wait=${Math.ceil(since.waitMs)}ms`]),
+    ...(since === undefined ? [] : [`index=${since.index}`, `wait=${since.waitMs}ms`]),
   ].join('&')
   return `/v1/health/service/${encodeURIComponent(service)}${query && `?${query}`}`
 }
