@@ -3,11 +3,20 @@ import { quoteName, unknownName } from './config-error.ts'
 import { durationSchema } from './duration.ts'
 import type { ConfigOrigin } from './interpolation.ts'
 import { nearest } from './nearest.ts'
-import { hasOneKey, type ServedConfig, servedShape, servedSources, topologyConfigs, validate } from './served-config.ts'
+import {
+  hasOneKey,
+  type ServedConfig,
+  servedShape,
+  servedSources,
+  type SourceConfig,
+  topologyConfigs,
+  validate,
+} from './served-config.ts'
 import { name, node, port, text } from './setting.ts'
 import { consulOptionsSchema } from './sources/consul.ts'
 import { epmdOptionsSchema } from './sources/epmd.ts'
 import { kubernetesOptionsSchema } from './sources/kubernetes.ts'
+import { isSourcePath, ownSourceSchema } from './sources/own.ts'
 import { rancherOptionsSchema } from './sources/rancher.ts'
 
 export type { AuthEntry, SourceConfig, StaticOptions, TopologyConfig } from './served-config.ts'
@@ -97,7 +106,7 @@ const allSources = {
   rancher: rancherOptionsSchema,
   consul: consulOptionsSchema,
 }
-const { topologies, auth, log } = servedShape(allSources, suggestName)
+const { topologies, auth, log } = servedShape(allSources, suggestName, ownSourceSchema)
 
 /** The schema of `rollcall.yaml`: what `rollcall schema` prints. Later work only adds keys. */
 export const configSchema = z.strictObject({
@@ -119,12 +128,28 @@ export const configSchema = z.strictObject({
 /** Validates what was read from `file`. `env` resolves `${NAME}`; throws `config` naming the file, the path in it and what was expected. */
 export function parseConfig(raw: unknown, origin: ConfigOrigin): Config {
   const { topologies, ...rest } = validate(raw, { ...origin, schema: configSchema, unknown: suggestName })
-  return { ...rest, topologies: topologyConfigs(topologies, origin.file) }
+  const configs = topologyConfigs(topologies, origin.file)
+  for (const [topology, { sources }] of Object.entries(configs)) {
+    const path = ['topologies', topology, 'sources']
+    const entries = topologies[topology]?.sources ?? []
+    for (const source of sources) {
+      const index = entries.findIndex((entry) => entry !== 'none' && isEntryOf(source, entry))
+      if (isSourcePath(source.kind)) source.where = { file: origin.file, path: [...path, index, source.kind] }
+    }
+  }
+  return { ...rest, topologies: configs }
+}
+
+function isEntryOf({ id, kind }: SourceConfig, entry: Record<string, unknown>): boolean {
+  const { name = kind } = (entry[kind] ?? {}) as { name?: string }
+  return Object.hasOwn(entry, kind) && name === id
 }
 
 /** `unknown key graze, did you mean grace?`; all that are known where nothing is near. */
-function suggestName(word: string, name: string, known: readonly string[]): string {
-  const near = nearest(name, known)
+export function suggestName(word: string, name: string, known: readonly string[]): string {
+  if (word === 'source' && isSourcePath(name))
+    return 'expected one path, and under it its options: a mapping whose name is text'
+  const near = word === 'source' && isSourcePath(`./${name}`) ? `./${name}` : nearest(name, known)
   return near === undefined
     ? unknownName(word, name, known)
     : `unknown ${word} ${quoteName(name)}, did you mean ${near}?`

@@ -1,5 +1,13 @@
 import * as z from 'zod/mini'
-import { configError, describeGot, expectation, explainIssues, type UnknownName, unknownName } from './config-error.ts'
+import {
+  type ConfigPath,
+  configError,
+  describeGot,
+  expectation,
+  explainIssues,
+  type UnknownName,
+  unknownName,
+} from './config-error.ts'
 import { intervalSchema } from './duration.ts'
 import { type ConfigOrigin, interpolate } from './interpolation.ts'
 import { memberSchema } from './member.ts'
@@ -27,6 +35,8 @@ export interface SourceConfig {
   id: string
   kind: string
   options: Record<string, unknown>
+  /** Where the config names it: of a source that is a file, which lies beside the config and has options of its own. */
+  where?: { readonly file: string; readonly path: ConfigPath }
 }
 
 export type AuthEntry = z.infer<typeof authEntrySchema>
@@ -59,8 +69,12 @@ const authEntrySchema = z.strictObject({
 const someTopology = 'expected at least one topology: a name, and under it its sources'
 const oneKind = { error: 'expected exactly one kind of source in an entry of the list' }
 
-/** The keys that functions and agents both read, over the given kinds of source. */
-export function servedShape(sources: Readonly<Record<string, z.ZodMiniType>>, unknown: UnknownName) {
+/** The keys that functions and agents both read, over the given kinds of source; `others` are entries of a form of their own. */
+export function servedShape(
+  sources: Readonly<Record<string, z.ZodMiniType>>,
+  unknown: UnknownName,
+  ...others: z.ZodMiniType<Record<string, unknown>>[]
+) {
   const sourceEntrySchema = z.partial(
     z.strictObject(sources, {
       error: (issue) =>
@@ -69,7 +83,7 @@ export function servedShape(sources: Readonly<Record<string, z.ZodMiniType>>, un
           : 'expected a kind of source and its options',
     }),
   )
-  const sourceSchema = z.union([z.literal('none'), sourceEntrySchema.check(z.refine(hasOneKey, oneKind))])
+  const sourceSchema = z.union([z.literal('none'), sourceEntrySchema.check(z.refine(hasOneKey, oneKind)), ...others])
   const topologySchema = z.strictObject({
     /** How often a source is asked: a new node is found within 5 s, and a mesh of 100 asks 20 times a second. */
     interval: z._default(intervalSchema, 5_000),

@@ -2,6 +2,7 @@ import type { SourceConfig } from '../../core/config.ts'
 import { RollcallError } from '../../core/error.ts'
 import type { Observation } from '../../core/member.ts'
 import type { NodeName } from '../../core/node.ts'
+import { isSourcePath } from '../../core/sources/own.ts'
 import { resolvers } from '../../functions/resolvers/index.ts'
 import type { Log, Source, SourceContext } from '../../functions/resolvers/source.ts'
 import { type Clock, systemClock } from '../clock.ts'
@@ -89,7 +90,9 @@ export async function openSource(config: SourceConfig, options: OpenSourceOption
   }
 }
 
-async function loadSource({ id, kind }: SourceConfig): Promise<Source<unknown>> {
+async function loadSource(config: SourceConfig): Promise<Source<unknown>> {
+  const { id, kind } = config
+  if (isSourcePath(kind)) return await (await import('./own.ts')).loadOwnSource(config)
   const load = Object.hasOwn(strategies, kind) ? strategies[kind] : undefined
   if (load !== undefined) return await load()
   const kinds = Object.keys(strategies).join(', ')
