@@ -28,10 +28,10 @@ export function encodeQuestion({ name, type }: DnsQuestion, id: number): Uint8Ar
 }
 
 /** What the bytes say, where they answer the question of that id; throws `dns_malformed` where they do not. */
-export function decodeMessage(bytes: Uint8Array, id: number, server: string): DnsMessage {
+export function decodeMessage(bytes: Buffer, id: number, server: string): DnsMessage {
   let message: DnsMessage
   try {
-    message = decode(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+    message = decode(bytes)
   } catch (cause) {
     throw malformed(server, `${bytes.length} bytes that are none`, cause)
   }

@@ -45,7 +45,7 @@ function refusedByHttp(server: string, { status, headers }: Response): RollcallE
   })
 }
 
-async function readBounded(response: Response, server: string): Promise<Uint8Array> {
+async function readBounded(response: Response, server: string): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of response.body ?? []) {

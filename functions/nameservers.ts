@@ -94,8 +94,11 @@ async function exchangeMessage(
   if (server.startsWith('http')) return await exchangeByHttps(server, question, { fetch, signal })
   const [id = 0] = crypto.getRandomValues(new Uint16Array(1))
   const packet = encodeQuestion(question, id)
-  const message = decodeMessage(await exchange(server, packet, signal), id, server)
-  if (!server.startsWith('udp:') || !isTruncated(message)) return message
-  const stream = server.replace('udp:', 'tcp:')
-  return decodeMessage(await exchange(stream, packet, signal), id, stream)
+  async function exchangeWith(nameserver: string): Promise<DnsMessage> {
+    const { buffer, byteOffset, byteLength } = await exchange(nameserver, packet, signal)
+    return decodeMessage(Buffer.from(buffer, byteOffset, byteLength), id, nameserver)
+  }
+  const message = await exchangeWith(server)
+  const isCut = server.startsWith('udp:') && isTruncated(message)
+  return isCut ? await exchangeWith(server.replace('udp:', 'tcp:')) : message
 }

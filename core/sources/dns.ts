@@ -131,7 +131,7 @@ export function readAnswer(question: DnsQuestion, message: DnsMessage, server: s
   for (let aliases = 0; aliases <= MAX_ALIASES; aliases++) {
     const found = recordsOf(answers, name, question.type)
     if (found.length > 0) {
-      const hosts = found.map(hostIn).filter((host) => host !== undefined)
+      const hosts = found.flatMap((record) => hostIn(record) ?? [])
       const odd = found.length - hosts.length
       const flaws = odd === 0 ? truncated : [...truncated, `${odd} malformed ${question.type} of ${name}`]
       // An SRV target of the root says that there is no service (RFC 2782).
@@ -161,7 +161,7 @@ export function createAddressBook(additionals: readonly DnsRecord[]): (name: str
     additionals.filter((record) => record.class === 'IN'),
     ({ type, name }) => key(type, name),
   )
-  return (name, type) => (book.get(key(type, name)) ?? []).map(hostIn).filter((host) => host !== undefined)
+  return (name, type) => (book.get(key(type, name)) ?? []).flatMap((record) => hostIn(record) ?? [])
 }
 
 /** The members of these hosts under one basename: each name once, in order, so that equal answers give equal arrays. */
