@@ -6,6 +6,8 @@ import { beamFigures } from './beam.ts'
 import { etfFigures } from './etf.ts'
 import { type Figure, isMet, type Skipped } from './figure.ts'
 import { httpFigures } from './http.ts'
+import { memberFigures } from './member.ts'
+import { kubernetesFigures } from './kubernetes.ts'
 import { memoryFigures } from './memory.ts'
 import { planFigures, stateFigures } from './plan.ts'
 
@@ -13,8 +15,10 @@ const parts: Record<string, (place: Place) => Promise<readonly (Figure | Skipped
   plan: planFigures,
   state: async () => stateFigures(),
   beam: beamFigures,
+  member: memberFigures,
   etf: etfFigures,
   http: httpFigures,
+  kubernetes: kubernetesFigures,
   memory: memoryFigures,
 }
 
