@@ -14,6 +14,7 @@ import {
 } from './served-config.ts'
 import { name, node, port, text } from './setting.ts'
 import { consulOptionsSchema } from './sources/consul.ts'
+import { gossipOptionsSchema } from './sources/gossip.ts'
 import { epmdOptionsSchema } from './sources/epmd.ts'
 import { kubernetesOptionsSchema } from './sources/kubernetes.ts'
 import { isSourcePath, ownSourceSchema } from './sources/own.ts'
@@ -105,6 +106,7 @@ const allSources = {
   epmd: epmdOptionsSchema,
   rancher: rancherOptionsSchema,
   consul: consulOptionsSchema,
+  gossip: gossipOptionsSchema,
 }
 const { topologies, auth, log } = servedShape(allSources, suggestName, ownSourceSchema)
 

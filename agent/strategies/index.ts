@@ -17,6 +17,7 @@ export const strategies: Readonly<Record<string, () => Promise<Source<unknown>>>
   epmd: async () => (await import('./epmd.ts')).createEpmdSource(),
   rancher: async () => (await import('./rancher.ts')).rancherSource,
   consul: async () => (await import('./consul.ts')).createConsulSource(),
+  gossip: async () => (await import('./gossip.ts')).createGossipSource(),
 }
 
 /** A configured source, ready to be asked. */
