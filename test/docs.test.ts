@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { parse } from 'yaml'
+import { binary, textOf } from '../agent/beam/etf.ts'
+import { startMember } from '../agent/beam/member.ts'
 import { parseConfig } from '../core/config.ts'
 import type { Plan } from '../core/plan.ts'
+import { freePort } from './peers/erlang.ts'
 
 const ROOT = new URL('..', import.meta.url)
 // What the examples take from the environment.
@@ -17,13 +22,19 @@ function blocks(text: string, language: string): string[] {
 }
 
 describe('the documents', () => {
+  test('every config in docs/javascript.md is one', async () => {
+    const examples = blocks(await readFile(new URL('docs/javascript.md', ROOT), 'utf8'), 'yaml')
+    assert.equal(examples.length, 1)
+    for (const text of examples) parseConfig(parse(text), { file: 'docs/javascript.md', env })
+  })
+
   test('every config in the README is one, and names the sources it seems to', async () => {
     const examples = blocks(await readFile(new URL('README.md', ROOT), 'utf8'), 'yaml')
     const kinds = examples.map((text) => {
       const config = parseConfig(parse(text), { file: 'README.md', env })
       return Object.values(config.topologies).flatMap(({ sources }) => sources.map(({ kind }) => kind))
     })
-    assert.deepEqual(kinds, [['dns'], ['static'], ['function'], ['dns']])
+    assert.deepEqual(kinds, [['dns'], ['static'], ['function'], ['dns'], ['dns']])
   })
 
   test('the sample rollcall.yaml is a config', async () => {
@@ -44,6 +55,30 @@ describe('the documents', () => {
     } finally {
       await rm(folder, { recursive: true })
     }
+  })
+
+  test('the example of a JavaScript node runs, is called, calls, and ends with SIGTERM', async (t) => {
+    const [example = ''] = blocks(await readFile(new URL('docs/javascript.md', ROOT), 'utf8'), 'ts')
+    const folder = await mkdtemp(join(import.meta.dirname, 'example-'))
+    t.after(() => rm(folder, { recursive: true }))
+    const file = join(folder, 'cart.ts')
+    await writeFile(file, example.replaceAll(/'rollcall\/(\w+)'/g, "'../../$1/index.ts'"))
+    const epmd = { port: await freePort(), addresses: ['127.0.0.1'] }
+    const stock = await startMember({ name: 'stock@127.0.0.1', cookie: 'secret', epmd })
+    t.after(() => stock.stop())
+    stock.register('shelf', { call: () => 12 })
+    const child = spawn(process.execPath, [file], {
+      env: { ...process.env, ERL_EPMD_PORT: String(epmd.port) },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    t.after(() => child.kill('SIGKILL'))
+    const [printed] = (await once(child.stdout, 'data')) as [Buffer]
+    assert.equal(printed.toString(), 'stock has 12\n')
+    const cart = 'cart@127.0.0.1'
+    assert.equal(textOf(await stock.rpc(cart, 'cart', 'greet', [binary('Jane')])), 'hello Jane')
+    assert.equal(await stock.call({ node: cart, name: 'total' }, 5), 5)
+    child.kill('SIGTERM')
+    assert.deepEqual(await once(child, 'exit'), [0, null])
   })
 
   test('every reason and event of a plan stands in docs/decision.md', async () => {

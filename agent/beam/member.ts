@@ -29,7 +29,10 @@ export interface MemberOptions extends Pick<ConnectionOptions, 'tickTimeMs' | 'm
   readonly listen?: string | undefined
   /** Where this node and every peer listen, without epmd; as OTP's `-erl_epmd_port`. */
   readonly port?: number | undefined
-  /** The epmd of this machine: at loopback and 4369 by default. Where none runs this process serves it, at `addresses` and loopback, else everywhere. */
+  /**
+   * The epmd of this machine: at loopback, and the port of ERL_EPMD_PORT or 4369. Where none runs this process serves it: at
+   * `addresses` (those of ERL_EPMD_ADDRESS) and loopback, else on every interface, as epmd does.
+   */
   readonly epmd?: {
     readonly host?: string | undefined
     readonly port?: number | undefined
@@ -38,6 +41,8 @@ export interface MemberOptions extends Pick<ConnectionOptions, 'tickTimeMs' | 'm
   /** `inet_tls`: both sides show a certificate of the ca, and the one that is dialled must name its host. */
   readonly tls?: TlsFiles | undefined
   readonly log?: Log | undefined
+  /** Where the variables of epmd are looked for: the process's own by default. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined
   readonly clock?: Clock | undefined
   /** For each step of making a link: 7 s by default, as `net_setuptime`. */
   readonly stepTimeoutMs?: number | undefined
@@ -93,7 +98,8 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
   const ending = new AbortController()
   const self = createNode(name, { hidden })
   const listeners = new Set<(change: { node: NodeName; up: boolean }) => void>()
-  const epmdPort = options.epmd?.port ?? EPMD_PORT
+  const { ERL_EPMD_PORT, ERL_EPMD_ADDRESS } = options.env ?? process.env
+  const epmdPort = options.epmd?.port ?? (Number(ERL_EPMD_PORT) || EPMD_PORT)
   const links = createLinks({
     ...options,
     self,
@@ -127,7 +133,8 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
   async function enter(): Promise<Registration | undefined> {
     if (options.port !== undefined) return undefined
     const family = isIPv6(hostOf(name)) ? 6 : 4
-    const { host = family === 6 ? '::1' : '127.0.0.1', addresses } = options.epmd ?? {}
+    const given = ERL_EPMD_ADDRESS?.split(/[ ,]+/).filter((address) => address !== '')
+    const { host = family === 6 ? '::1' : '127.0.0.1', addresses = given } = options.epmd ?? {}
     const epmd = { host, port: epmdPort, addresses }
     return await register({ basename: basenameOf(name), port, hidden, family, epmd, signal: ending.signal, clock, log })
   }

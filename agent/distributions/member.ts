@@ -1,28 +1,14 @@
 import type { BeamConfig } from '../../core/config.ts'
 import type { NodeName } from '../../core/node.ts'
 import type { Log } from '../../functions/resolvers/source.ts'
-import { EPMD_PORT } from '../beam/epmd.ts'
 import { type MemberNode, startMember } from '../beam/member.ts'
 import type { Distribution } from './distribution.ts'
 
-export interface MemberSeams {
-  /** The name of this process in the mesh. */
-  readonly self: NodeName
-  readonly log: Log
-  /** `ERL_EPMD_PORT` and `ERL_EPMD_ADDRESS` count as they do for `erl`, after the config. */
-  readonly env?: Record<string, string | undefined>
-}
-
 /** Starts the node that a config in `member` mode describes, and makes it the distribution; `close` stops it. Rejects as `startMember` does. */
-export async function openMemberDistribution(config: BeamConfig, seams: MemberSeams): Promise<Distribution> {
-  const { self, log, env = process.env } = seams
-  const { cookie, port, listen, hidden, tls } = config
-  const addresses = env.ERL_EPMD_ADDRESS?.split(/[ ,]+/).filter((address) => address !== '')
-  const epmd = {
-    host: config.epmd?.host,
-    port: config.epmd?.port ?? (Number(env.ERL_EPMD_PORT) || EPMD_PORT),
-    ...(addresses !== undefined && { addresses }),
-  }
+export async function openMemberDistribution(
+  { cookie, port, listen, hidden, tls, epmd = {} }: BeamConfig,
+  { self, log }: { self: NodeName; log: Log },
+): Promise<Distribution> {
   const node = await startMember({ name: self, cookie, port, listen, hidden, tls, epmd, log })
   return { ...distributionOf(node), close: () => node.stop() }
 }
