@@ -15,12 +15,15 @@ import { defaultPolicy, type Policy, policySchema } from './policy.ts'
 import { name, node, port, text } from './setting.ts'
 import { dnsOptionsSchema } from './sources/dns.ts'
 
+/** How much is logged, the most first. */
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
+
 /** What a function reads of the config, after parsing: durations in ms, defaults filled in, every source with its id. */
 export interface ServedConfig {
   topologies: Record<string, TopologyConfig>
   /** Absent: nobody said who may call; hosts then refuse or serve loopback only. */
   auth?: 'none' | AuthEntry[] | undefined
-  log: { level: 'debug' | 'info' | 'warn' | 'error' | 'silent' }
+  log: { level: (typeof LOG_LEVELS)[number] }
 }
 
 export interface TopologyConfig {
@@ -97,10 +100,7 @@ export function servedShape(
       })
       .check(z.refine((topologies) => Object.keys(topologies).length > 0, someTopology)),
     auth: z.optional(z.union([z.literal('none'), z.array(authEntrySchema)])),
-    log: z._default(
-      z.strictObject({ level: z._default(z.enum(['debug', 'info', 'warn', 'error', 'silent']), 'info') }),
-      { level: 'info' },
-    ),
+    log: z._default(z.strictObject({ level: z._default(z.enum(LOG_LEVELS), 'info') }), { level: 'info' }),
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Hono } from 'hono'
 import { RollcallError } from '../core/error.ts'
-import { parseServedConfig } from '../core/served-config.ts'
+import { LOG_LEVELS, parseServedConfig } from '../core/served-config.ts'
 import { type AppOptions, type Bindings, createApp } from './app.ts'
 import { problem } from './problem.ts'
 import type { Log } from './resolvers/source.ts'
@@ -8,7 +8,7 @@ import type { Log } from './resolvers/source.ts'
 /** The environment of an edge host: variables and secrets by name. */
 export type Env = Record<string, unknown>
 
-const LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
+type Level = (typeof LOG_LEVELS)[number]
 
 /**
  * The app of an edge host, configured by the JSON in `ROLLCALL_CONFIG`. A config that is wrong cannot stop such a host:
@@ -52,9 +52,9 @@ function refuse(): never {
 }
 
 /** A log of JSON lines on the console, which is where an edge host collects them. */
-function createConsoleLog(least: (typeof LEVELS)[number]): Log {
-  const write = (level: (typeof LEVELS)[number]) =>
-    LEVELS.indexOf(level) < LEVELS.indexOf(least)
+function createConsoleLog(least: Level): Log {
+  const write = (level: Level) =>
+    LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(least)
       ? () => {}
       : (fields: object, message: string) => {
           // oxlint-disable-next-line no-console -- the one place that stands for it
