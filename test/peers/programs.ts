@@ -8,6 +8,10 @@ const PACKAGES: Record<string, string> = {
   dnsdist: 'dnsdist',
   openssl: 'openssl',
 }
+/** Those that Debian does not have. */
+const SCRIPTS: Record<string, string> = {
+  consul: '.ci/consul, which has go build it',
+}
 
 /**
  * Whether a test that needs these programs must be skipped: `false`, or one line that names what to install.
@@ -16,7 +20,12 @@ const PACKAGES: Record<string, string> = {
 export function missingPrograms(...programs: string[]): string | false {
   const missing = programs.filter((program) => !isInstalled(program))
   if (missing.length === 0) return false
-  const line = `needs ${missing.join(', ')}: apt-get install ${missing.map((program) => PACKAGES[program] ?? program).join(' ')}`
+  const packages = missing.filter((program) => SCRIPTS[program] === undefined)
+  const ways = [
+    ...(packages.length === 0 ? [] : [`apt-get install ${packages.map((name) => PACKAGES[name] ?? name).join(' ')}`]),
+    ...missing.flatMap((program) => SCRIPTS[program] ?? []),
+  ]
+  const line = `needs ${missing.join(', ')}: ${ways.join(', ')}`
   if (process.env.PEERS === 'required') throw new Error(`PEERS=required, and this test ${line}`)
   return line
 }
