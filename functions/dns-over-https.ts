@@ -1,5 +1,6 @@
 import { RollcallError } from '../core/error.ts'
 import { type DnsMessage, type DnsQuestion, dnsError } from '../core/sources/dns.ts'
+import { readBody } from './body.ts'
 import { decodeMessage, encodeQuestion, malformed } from './dns-message.ts'
 import type { SourceContext } from './resolvers/source.ts'
 
@@ -25,7 +26,9 @@ export async function exchangeByHttps(
     if (response.status !== 200) throw refusedByHttp(server, response)
     const type = response.headers.get('content-type') ?? 'no content type'
     if (type.split(';')[0]?.trim().toLowerCase() !== DNS_MESSAGE) throw malformed(server, type)
-    return decodeMessage(await readBounded(response, server), 0, server)
+    const bytes = await readBody(response.body, MAX_ANSWER_BYTES)
+    if (bytes === undefined) throw malformed(server, `more than ${MAX_ANSWER_BYTES} bytes`)
+    return decodeMessage(bytes, 0, server)
   } catch (error) {
     if (signal.aborted || error instanceof RollcallError) throw error
     // Node says only `fetch failed`; its cause has the reason.
@@ -43,15 +46,4 @@ function refusedByHttp(server: string, { status, headers }: Response): RollcallE
   return dnsError('dns_http', `HTTP 200 from ${server}, got ${status}: is its path right?`, {
     retryAfterMs: Number.isFinite(seconds) ? seconds * 1_000 : undefined,
   })
-}
-
-async function readBounded(response: Response, server: string): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of response.body ?? []) {
-    length += chunk.length
-    if (length > MAX_ANSWER_BYTES) throw malformed(server, `more than ${MAX_ANSWER_BYTES} bytes`)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
 }

@@ -2,6 +2,7 @@ import * as z from 'zod/mini'
 import { nodeNameSchema } from '../core/member.ts'
 import type { NodeName } from '../core/node.ts'
 import { parseState, type State } from '../core/state.ts'
+import { readBody } from './body.ts'
 import { problem } from './problem.ts'
 
 /** The body of a plan request, understood. */
@@ -40,20 +41,14 @@ export async function readPlanRequest(request: Request): Promise<PlanRequest> {
 
 async function readText(request: Request): Promise<string> {
   if (Number(request.headers.get('content-length')) > MAX_BODY_BYTES) throw tooLarge()
-  const decoder = new TextDecoder()
-  let text = ''
-  let bytes = 0
+  let bytes: Buffer | undefined
   try {
-    for await (const chunk of request.body ?? []) {
-      bytes += chunk.byteLength
-      if (bytes > MAX_BODY_BYTES) break
-      text += decoder.decode(chunk, { stream: true })
-    }
+    bytes = await readBody(request.body, MAX_BODY_BYTES)
   } catch {
     throw problem('bad_body', 'plan', 'a whole body, got a part of one: the connection ended before it')
   }
-  if (bytes > MAX_BODY_BYTES) throw tooLarge()
-  return text + decoder.decode()
+  if (bytes === undefined) throw tooLarge()
+  return new TextDecoder().decode(bytes)
 }
 
 function tooLarge(): Error {
