@@ -74,6 +74,7 @@ export function createLinks(options: LinksOptions): Links {
     if (connection.closed.aborted) throw connection.closed.reason
     up.set(peer, connection)
     if (before !== undefined) {
+      log.info({ node: peer }, 'started again, or is there twice: its new link takes the place of the old one')
       before.close()
       onChange({ node: peer, up: false })
     }
@@ -113,7 +114,7 @@ export function createLinks(options: LinksOptions): Links {
       } catch (error) {
         started.introduced = false
         // Where the peer's own dial comes through, it ends this wait.
-        await setTimeout(patienceAfter(error), undefined, { signal: ending.signal })
+        await setTimeout(patienceAfter(error), undefined, { signal: ending.signal }).catch(() => undefined)
         throw error
       }
     }

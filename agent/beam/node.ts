@@ -154,7 +154,7 @@ export function createNode(name: NodeName, { hidden = true }: { hidden?: boolean
     const watchers = [...process.watchers]
     process.watchers.clear()
     for (const [key, { line, tell }] of watchers) {
-      remembered.get(line)?.delete(key)
+      remembered.get(line)?.delete(placeOf(process, key))
       tell(reason)
     }
   }
@@ -166,7 +166,7 @@ export function createNode(name: NodeName, { hidden = true }: { hidden?: boolean
   }
 
   function watch(process: Process, key: string, watcher: Watcher, onLineEnd: () => void = () => undefined): void {
-    remember(watcher.line, key, () => {
+    remember(watcher.line, placeOf(process, key), () => {
       process.watchers.delete(key)
       onLineEnd()
     })
@@ -174,8 +174,9 @@ export function createNode(name: NodeName, { hidden = true }: { hidden?: boolean
   }
 
   function unwatch(process: Process | undefined, key: string, line: Line): void {
-    process?.watchers.delete(key)
-    remembered.get(line)?.delete(key)
+    if (process === undefined) return
+    process.watchers.delete(key)
+    remembered.get(line)?.delete(placeOf(process, key))
   }
 
   function onMonitor(watcher: Term, target: Term, ref: Term | undefined, line: Line): void {
@@ -213,7 +214,7 @@ export function createNode(name: NodeName, { hidden = true }: { hidden?: boolean
     if (has('monitor')) watch(process, keyOf(request), { line, tell: tellDown })
     if (has('link')) watch(process, keyOf(from), { line, tell: tellExit })
     // Bounds the calls that nobody watches, too.
-    const running = `running ${numberOf(process.pid)}`
+    const running = placeOf(process, 'running')
     remember(line, running, () => end(process, atom('noconnection')))
     if (!silent) line.send([SPAWN_REPLY, request, from, (has('link') ? 1 : 0) + (has('monitor') ? 2 : 0), process.pid])
     const finish = async () => {
@@ -320,6 +321,11 @@ function answerPing(message: Term, place: { server: Pid; line: Line }): void {
 
 function numberOf({ id, serial }: Pid): number {
   return serial * 2 ** 32 + id
+}
+
+/** One that watches two of our processes is remembered twice. */
+function placeOf({ pid }: Process, key: string): string {
+  return `${numberOf(pid)} ${key}`
 }
 
 function keyOf(term: Term | undefined): string {

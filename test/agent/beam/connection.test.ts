@@ -120,6 +120,22 @@ test('whoever monitors a mailbox hears of its end, unless the monitor was taken 
   assert.deepEqual(await next(), [tuple(28, kept.pid, theirs, ref), atom('normal')])
 })
 
+test('a process that is linked to two of ours hears of the end of each, and each of the end of the connection', async (t) => {
+  const { connection, socket, next } = await connected(t)
+  const ends: string[] = []
+  const open = (name: string) => self.open((signal) => void (signal.type === 'exit' && ends.push(name)))
+  const [one, two, three] = [open('one'), open('two'), open('three')]
+  for (const { pid } of [one, two, three]) socket.write(message(tuple(1, theirs, pid)))
+  socket.write(message(tuple(35, 1, theirs, nobody)))
+  assert.deepEqual(await next(), [tuple(36, 1, nobody, theirs)])
+  one.close(atom('done'))
+  assert.deepEqual(await next(), [tuple(24, one.pid, theirs), atom('done')])
+  connection.close()
+  assert.deepEqual(ends, ['two', 'three'])
+  two.close()
+  three.close()
+})
+
 test('a ping is answered with its improper tag as it came', async (t) => {
   const { socket, next } = await connected(t)
   const tag: Term = { type: 'improper', elements: [atom('alias')], tail: ref }
