@@ -47,7 +47,7 @@ async function ask(
     throw new RollcallError('config', message)
   }
   try {
-    const names = await registeredNames({ host, port, signal, timeoutMs: timeout })
+    const names = await registeredNames({ host, port, signal, timeoutMs: Math.ceil(timeout) })
     return nodesAt(
       known,
       names.map((registered) => registered.name),
