@@ -8,6 +8,7 @@ import { isNodeName } from '../../core/node.ts'
 import { exchange } from '../../functions/exchange.ts'
 import { parseResolvConf, systemResolver } from '../../functions/resolv-conf.ts'
 import { dnsSource } from '../../functions/resolvers/dns.ts'
+import { edgeDnsSource } from '../../functions/resolvers/edge-dns.ts'
 import { observe, type SourceContext } from '../../functions/resolvers/source.ts'
 import { BAD_BODIES, flooding, serveLoopback } from '../contract/loopback.ts'
 import { type Opens, sourceContract } from '../contract/source-contract.ts'
@@ -519,6 +520,27 @@ describe('without a server', () => {
       requests.map(({ url }) => url),
       ['https://cloudflare-dns.com/dns-query'],
     )
+  })
+
+  test('the source of edge hosts asks by HTTPS alone', async () => {
+    const { fetch, requests } = https({ 'A web.test': found('web.test') })
+    const context = {
+      source: 'dns',
+      signal: new AbortController().signal,
+      now: () => 1_000,
+      log: quiet,
+      fetch,
+      exchange: never,
+    }
+    const lookAt = (options: object) =>
+      observe(
+        edgeDnsSource,
+        edgeDnsSource.options.parse({ query: 'web.test', types: ['A'], basename: 'app', ...options }),
+        context,
+      )
+    assert.equal(await outline(lookAt({})), 'complete app@10.0.0.1')
+    assert.equal(requests.length, 1)
+    assert.equal(await outline(lookAt({ server })), 'failed config')
   })
 
   test('a host without sockets refuses a server that needs one', async () => {
