@@ -1,4 +1,5 @@
 import { RollcallError } from '../../core/error.ts'
+import { readBody } from '../../functions/body.ts'
 import type { SourceContext } from '../../functions/resolvers/source.ts'
 import { type Clock, systemClock, withDeadline } from '../clock.ts'
 
@@ -93,16 +94,9 @@ async function exchange(request: HttpRequest, { fetch, signal, now }: SourceCont
 }
 
 async function readText({ body }: Response, { part, target, shown = target, maxBytes }: HttpRequest): Promise<string> {
-  const decoder = new TextDecoder()
-  let [text, bytes] = ['', 0]
-  for await (const chunk of body ?? []) {
-    bytes += chunk.byteLength
-    if (bytes > maxBytes) {
-      throw new RollcallError('bad_answer', `[${part}] expected at most ${maxBytes} bytes of ${shown}, got more`)
-    }
-    text += decoder.decode(chunk, { stream: true })
-  }
-  return text + decoder.decode()
+  const bytes = await readBody(body, maxBytes)
+  if (bytes !== undefined) return new TextDecoder().decode(bytes)
+  throw new RollcallError('bad_answer', `[${part}] expected at most ${maxBytes} bytes of ${shown}, got more`)
 }
 
 /** What an error says of itself, short and on one line: it ends in a log. */
