@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { test, type TestContext } from 'node:test'
+import { dial } from '../../../agent/beam/dial.ts'
 import { atom, binary, isAtom, type Term, tuple } from '../../../agent/beam/etf.ts'
 import { type MemberNode, type MemberOptions, startMember } from '../../../agent/beam/member.ts'
+import { encodeName, flagsOf } from '../../../agent/beam/handshake-message.ts'
+import { createNode } from '../../../agent/beam/node.ts'
+import { call } from '../../../agent/beam/rpc.ts'
+import { createFrameReader } from '../../../agent/beam/socket.ts'
 import { freePort } from '../../peers/erlang.ts'
+import { frame, startFake } from './fake-node.ts'
 import { settledHeap } from './settled-heap.ts'
 
 const cookie = 'secret'
@@ -208,6 +216,50 @@ test('a member that has left turns away who dials it, until it connects again it
   await a.connect(b.name)
   await c.connect(a.name)
   assert.deepEqual(a.nodes(), [b.name, c.name])
+})
+
+test('a peer that has lost its end of the link gets a new one', async (t) => {
+  const start = cluster(t)
+  const a = await start('a@127.0.0.1')
+  const peer = createNode('b@127.0.0.2')
+  const first = await dial(a.name, { self: peer, cookie, port: a.port })
+  const second = await dial(a.name, { self: peer, cookie, port: a.port })
+  assert.deepEqual([first.replaced, second.replaced], [false, true])
+  if (!first.closed.aborted) await once(first.closed, 'abort')
+  assert.deepEqual(a.nodes(), [peer.name])
+  assert.deepEqual(await call(second, 'nobody', 'knows', []).catch(({ code }: { code: string }) => code), 'rpc_failed')
+  second.close()
+})
+
+for (const [name, status] of [
+  ['aaa@127.0.0.2', 'nok'],
+  ['zzz@127.0.0.2', 'ok_simultaneous'],
+] as const) {
+  test(`${name} that dials while it is dialled hears ${status}, as OTP has it`, async (t) => {
+    const start = cluster(t)
+    const member = await start('m@127.0.0.1')
+    const heard = Promise.withResolvers<void>()
+    // It takes the dial, hears the name, and says nothing yet.
+    const fake = await startFake((socket) => socket.once('data', () => heard.resolve()))
+    t.after(fake.close)
+    const dialling = member.connect(name, { address: { host: '127.0.0.1', port: fake.port } })
+    await heard.promise
+    const socket = connect({ host: '127.0.0.1', port: member.port })
+    t.after(() => socket.destroy())
+    socket.write(frame(2, encodeName({ flags: flagsOf({ hidden: true }), creation: 77, name })))
+    const body = await createFrameReader(socket).next(2, 100)
+    assert.equal(body?.toString('latin1'), `s${status}`)
+    await member.stop()
+    await assert.rejects(dialling)
+  })
+}
+
+test('a peer that cannot do what OTP 25 demands is not allowed in', async (t) => {
+  const member = await cluster(t)('m@127.0.0.1')
+  const socket = connect({ host: '127.0.0.1', port: member.port })
+  t.after(() => socket.destroy())
+  socket.write(frame(2, encodeName({ flags: 0x4n, creation: 77, name: 'old@127.0.0.2' })))
+  assert.equal((await createFrameReader(socket).next(2, 100))?.toString('latin1'), 'snot_allowed')
 })
 
 test('another cookie, another name and the own one are refused with what to do', async (t) => {
