@@ -23,7 +23,8 @@ function sortedChange(before: readonly NodeName[], members: readonly Member[]): 
   let [at, last, previous] = [0, '', '']
   for (const member of members) {
     const node = member?.node
-    if (!(node > previous)) return undefined
+    // What is no text would be made one to be compared, and may throw at that.
+    if (!(typeof node === 'string' && node > previous)) return undefined
     for (let other = before[at]; other !== undefined && other < node; other = before[++at]) {
       if (other <= last) return undefined
       unnamed.push(other)
@@ -75,8 +76,8 @@ function withoutRepeats(members: readonly Member[]): Member[] {
   const chosen = new Map<NodeName, Member>()
   for (const member of members) {
     const other = chosen.get(member?.node)
-    const preferred = other !== undefined && other.id !== member.id ? 'up' : 'leaving'
-    if (other === undefined || member.status === preferred) chosen.set(member?.node, member)
+    const preferred = other?.id === member?.id ? 'leaving' : 'up'
+    if (other === undefined || member?.status === preferred) chosen.set(member?.node, member)
   }
   return [...chosen.values()]
 }

@@ -1,4 +1,5 @@
 import { changeOf } from './change.ts'
+import { excerpt } from './excerpt.ts'
 import type { Member, Observation } from './member.ts'
 import { isNodeName, type NodeName } from './node.ts'
 import type { Draft, Emit } from './plan.ts'
@@ -89,7 +90,7 @@ function foldFailure(source: SourceState, failure: Observation & { outcome: 'fai
 function repeatsLastAnswer({ listed, details, leavingClocks }: SourceState, members: readonly Member[]): boolean {
   if (members.length !== listed.length || !isEmpty(leavingClocks)) return false
   return members.every((member, index) => {
-    return member.node === listed[index] && member.status === 'up' && saysNoMore(member, details)
+    return member?.node === listed[index] && member.status === 'up' && saysNoMore(member, details)
   })
 }
 
@@ -101,8 +102,7 @@ function readAnswer(
   const { clock, linked, fresh, emit } = context
   const { members, listed, added, unnamed, skipped } = changeOf(source.listed, answer)
   if (skipped.length > 0) {
-    const sample = JSON.stringify(skipped[0])?.slice(0, 80)
-    emit('members_skipped', `${skipped.length} skipped: expected node names, got ${sample}`)
+    emit('members_skipped', `${skipped.length} skipped: expected node names, got ${excerpt(skipped[0])}`)
   }
   source.listed = listed
   source.details = { ...source.details }
