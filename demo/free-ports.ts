@@ -1,10 +1,11 @@
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { HOST } from './configs.ts'
 
 // Below the ports that systems give to outgoing connections (from 32768 on Linux, 49152 elsewhere): one of those could take
-// the port of a node that was killed before it is back. Two demos begin at different ones.
-const FIRST_PORT = 20_000 + (process.pid % 10_000)
+// the port of a node that was killed before it is back. Where to begin is random, for demos that start at the same time.
+const FIRST_PORT = randomInt(20_000, 32_000)
 const LAST_PORT = 32_767
 
 /** Ports of loopback that nobody listens at now. */

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import { RollcallError } from '../core/error.ts'
 import type { Mesh } from './mesh.ts'
 import type { Screen } from './screen.ts'
-import { lossesAmong, missing, type NodeView } from './view.ts'
+import { countLosses, missing, type NodeView } from './view.ts'
 
 /** What the story is played with. */
 export interface Stage {
@@ -39,8 +39,8 @@ export async function stayLive(stage: Stage, whole: NodeView[]): Promise<never> 
   const { screen } = stage
   screen.tell('goes on: kill -9 one of the pids, and watch')
   for (let before = whole; ; ) {
-    const after = await follow(stage, isAnyGone)
-    screen.tell(`${gone(after)} ended, and not by this demo`)
+    const after = await follow(stage, (nodes) => gone(nodes).length > 0)
+    screen.tell(`${gone(after).join(' and ')} ended, and not by this demo`)
     before = await heal(stage, before)
   }
 }
@@ -49,18 +49,19 @@ export async function stayLive(stage: Stage, whole: NodeView[]): Promise<never> 
 async function heal(stage: Stage, before: readonly NodeView[]): Promise<NodeView[]> {
   const { mesh, screen } = stage
   const lostAt = performance.now()
-  const healed = await follow(stage, (nodes) => missing(nodes, running(nodes)).length === 0)
+  const healed = await follow(stage, (nodes) => missing(nodes, running(nodes)).length === 0 && isNoticed(before, nodes))
   const survivors = running(healed)
-  const losses = lossesAmong(survivors, [before, healed])
+  const losses = countLosses([before, healed], { from: survivors, to: survivors })
   if (losses > 0) {
     const message = `[demo] expected the links among ${survivors.join(', ')} to stand, got ${losses} that ended`
     throw new RollcallError('not_healed', message)
   }
-  const server = healed.find(({ servesEpmd }) => servesEpmd)?.name ?? 'nobody'
-  screen.tell(`healed after ${since(lostAt)}: ${server} serves epmd, and the other links stood`)
+  const server = healed.find(({ servesEpmd }) => servesEpmd)
+  if (server === undefined) screen.tell('nobody is left')
+  else screen.tell(`healed after ${since(lostAt)}: ${server.name} serves epmd, and the other links stood`)
   await pause(stage)
   const startedAt = performance.now()
-  screen.tell(`starts ${gone(await mesh.look())} again`)
+  screen.tell(`starts ${gone(await mesh.look()).join(' and ')} again`)
   const whole = await gather(stage)
   screen.tell(`whole again after ${since(startedAt)}: all are linked to all`)
   return whole
@@ -71,11 +72,10 @@ async function gather(stage: Stage): Promise<NodeView[]> {
   const { mesh, names, screen } = stage
   for (;;) {
     await mesh.startFunction()
-    const present = running(await mesh.look())
-    for (const name of names) if (!present.includes(name)) mesh.startNode(name)
-    const nodes = await follow(stage, (nodes) => isAnyGone(nodes) || missing(nodes, names).length === 0)
-    if (!isAnyGone(nodes)) return nodes
-    for (const { name, pid } of nodes) if (pid === undefined) screen.tell(`${name} ended: ${mesh.endOf(name)}`)
+    for (const name of gone(await mesh.look())) mesh.startNode(name)
+    const nodes = await follow(stage, (nodes) => gone(nodes).length > 0 || missing(nodes, names).length === 0)
+    if (gone(nodes).length === 0) return nodes
+    for (const name of gone(nodes)) screen.tell(`${name} ended: ${mesh.endOf(name)}`)
     await pause(stage)
   }
 }
@@ -100,12 +100,14 @@ function running(nodes: readonly NodeView[]): string[] {
   return nodes.flatMap(({ name, pid }) => (pid === undefined ? [] : [name]))
 }
 
-function gone(nodes: readonly NodeView[]): string {
-  return nodes.flatMap(({ name, pid }) => (pid === undefined ? [name] : [])).join(' and ')
+/** Whether each that is left has said that it lost each that is gone: only then does it count that it said no more. */
+function isNoticed(before: readonly NodeView[], nodes: readonly NodeView[]): boolean {
+  const isLost = (from: string, to: string) => countLosses([before, nodes], { from: [from], to: [to] }) > 0
+  return running(nodes).every((from) => gone(nodes).every((to) => isLost(from, to)))
 }
 
-function isAnyGone(nodes: readonly NodeView[]): boolean {
-  return nodes.some(({ pid }) => pid === undefined)
+function gone(nodes: readonly NodeView[]): string[] {
+  return nodes.flatMap(({ name, pid }) => (pid === undefined ? [name] : []))
 }
 
 function since(startedAt: number): string {

@@ -35,15 +35,15 @@ export function missing(nodes: readonly NodeView[], wanted: readonly string[]): 
   return isServed ? gaps : [...gaps, 'nobody serves epmd']
 }
 
-/** How many links among `survivors` were lost between two moments. */
-export function lossesAmong(
-  survivors: readonly string[],
+/** How many links from some nodes to some others were lost between two moments. */
+export function countLosses(
   [before, after]: readonly [readonly NodeView[], readonly NodeView[]],
+  { from, to }: { from: readonly string[]; to: readonly string[] },
 ): number {
-  const count = (nodes: readonly NodeView[]) =>
-    nodes
-      .filter(({ name }) => survivors.includes(name))
-      .flatMap(({ losses }) => losses.filter((peer) => survivors.includes(peer))).length
+  const count = (nodes: readonly NodeView[]) => {
+    const losses = nodes.flatMap((node) => (from.includes(node.name) ? node.losses : []))
+    return losses.filter((peer) => to.includes(peer)).length
+  }
   return count(after) - count(before)
 }
 

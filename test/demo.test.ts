@@ -6,8 +6,10 @@ import { createServer } from 'node:net'
 import { after, describe, it, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { freePorts } from '../demo/free-ports.ts'
+import type { Mesh } from '../demo/mesh.ts'
+import { playStory } from '../demo/story.ts'
 import { clip, COLUMNS, drawTable } from '../demo/table.ts'
-import { describeNode, lossesAmong, missing, type NodeView } from '../demo/view.ts'
+import { countLosses, describeNode, missing, type NodeView } from '../demo/view.ts'
 
 const DEMO = fileURLToPath(new URL('../demo/demo.ts', import.meta.url))
 const NOW = 1_000_000
@@ -100,11 +102,13 @@ describe('the mesh of the demo', () => {
     ])
   })
 
-  it('counts the links that survivors lost to each other, and not those to the dead', () => {
+  it('counts the links that some lost to some others', () => {
     const before = [node('ada', { losses: ['bob'] }), node('bob', { losses: ['cyd'] })]
     const after = [node('ada', { losses: ['bob', 'cyd'] }), node('bob', { losses: ['cyd', 'cyd', 'ada'] })]
-    assert.equal(lossesAmong(['ada', 'bob'], [before, after]), 1)
-    assert.equal(lossesAmong(['ada', 'bob'], [before, before]), 0)
+    const among = { from: ['ada', 'bob'], to: ['ada', 'bob'] }
+    assert.equal(countLosses([before, after], among), 1)
+    assert.equal(countLosses([before, before], among), 0)
+    assert.equal(countLosses([before, after], { from: ['ada'], to: ['cyd'] }), 1)
   })
 
   it('is told in words that stay the same while a node waits', () => {
@@ -114,6 +118,57 @@ describe('the mesh of the demo', () => {
     )
     assert.equal(earlier, 'ada (pid 4711) linked to bob cyd, serves epmd, hold cyd: backoff')
     assert.equal(later, earlier)
+  })
+})
+
+describe('the story of the demo', () => {
+  /** A mesh of ada, bob and cyd in which everything happens at once. */
+  function createFakeMesh({ lostByBob = ['ada'] } = {}): Mesh {
+    const running = new Set<string>()
+    const gone = new Set<string>()
+    const look = (name: string) => {
+      if (!running.has(name)) return node(name, { pid: undefined, links: [], servesEpmd: false })
+      const links = [...running].filter((peer) => peer !== name)
+      const losses = gone.size === 0 ? [] : name === 'bob' ? lostByBob : ['ada']
+      return node(name, { links, losses, servesEpmd: name === (gone.size === 0 ? 'ada' : 'bob') })
+    }
+    const program = { pid: 1, isRunning: true, end: '', kill: async () => {}, stop: async () => {} }
+    return {
+      url: 'http://127.0.0.1:1',
+      folder: '/nowhere',
+      startFunction: async () => program,
+      startNode: (name) => void running.add(name),
+      async kill(name) {
+        running.delete(name)
+        gone.add(name)
+      },
+      look: async () => ['ada', 'bob', 'cyd'].map(look),
+      endOf: () => '',
+      end: async () => {},
+    }
+  }
+
+  function play(mesh: Mesh) {
+    const told: string[] = []
+    const screen = {
+      readingMs: 0,
+      show: () => {},
+      tell: (sentence: string) => void told.push(sentence),
+      close: () => {},
+    }
+    const { signal } = new AbortController()
+    return { told, played: playStory({ mesh, names: ['ada', 'bob', 'cyd'], screen, signal }) }
+  }
+
+  it('is told to its end when the others stay linked', async () => {
+    const { told, played } = play(createFakeMesh())
+    await played
+    assert.match(told.join('\n'), /kills ada.*healed after \d+ ms: bob serves epmd.*starts ada again\nwhole again/s)
+  })
+
+  it('fails when a link between two others was lost, though it is back', async () => {
+    const { played } = play(createFakeMesh({ lostByBob: ['ada', 'cyd'] }))
+    await assert.rejects(played, { code: 'not_healed', message: /the links among bob, cyd to stand, got 1 that ended/ })
   })
 })
 
@@ -162,7 +217,7 @@ describe('npm run demo', () => {
   }
 
   it('forms a mesh, loses the node that serves epmd, heals, is whole again, and ends by itself', async () => {
-    const { code, stdout, stderr } = await start('--for', '15s').ended
+    const { code, stdout, stderr } = await start('--for', '20s').ended
     assert.deepEqual([code, stderr], [0, ''], stdout)
     const story =
       /starts the function.*answers at http:.*starts 5 nodes.*formed after \d+ ms.*and (\w+) serves epmd.*kills \1, which serves epmd.*\1 is gone.*healed after \d+ ms: (?!\1)(\w+) serves epmd, and the other links stood.*starts \1 again.*whole again after \d+ ms.*ended: /s
