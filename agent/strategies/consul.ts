@@ -18,6 +18,8 @@ import { get, type HttpAnswer, jsonOf, refusal } from './http.ts'
 const MAX_BYTES = 32 * 1024 * 1024
 // The default of a topology, where no agent says how often it would ask.
 const INTERVAL_MS = 5_000
+// 0 is 5 minutes to Consul.
+const MIN_WAIT_MS = 100
 // Consul waits at most 10 minutes, and fetch 5 for the head of an answer.
 const MAX_WAIT_MS = 240_000
 // Consul lets a wait take up to a 16th longer, so that not all clients come back at once.
@@ -116,7 +118,7 @@ async function* answersOf(datacenter: string | undefined, asking: Asking): Async
   let index: number | undefined
   let failures = 0
   while (!signal.aborted) {
-    const waitMs = Math.floor(Math.min(jitter(intervalMs, clock) / SPREAD, MAX_WAIT_MS))
+    const waitMs = Math.max(MIN_WAIT_MS, Math.min(Math.floor(jitter(intervalMs, clock) / SPREAD), MAX_WAIT_MS))
     const since = index === undefined ? undefined : { index, waitMs }
     const answer = await attempt(ask({ datacenter, since }, asking))
     if (signal.aborted) return

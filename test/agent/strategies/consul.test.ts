@@ -112,7 +112,11 @@ async function look(t: TestContext, given: ConsulAgentOptions, options: Record<s
 }
 
 /** A source that is watched, on a clock that stands still. */
-async function follow(t: TestContext, given: ConsulAgentOptions = {}, options: Record<string, unknown> = {}) {
+async function follow(
+  t: TestContext,
+  given: ConsulAgentOptions = {},
+  { intervalMs = INTERVAL_MS, ...options }: Record<string, unknown> & { intervalMs?: number } = {},
+) {
   const consul = await startConsulAgent(t, given)
   const clock = createManualClock()
   const ended = new AbortController()
@@ -121,7 +125,7 @@ async function follow(t: TestContext, given: ConsulAgentOptions = {}, options: R
     self: SELF,
     signal: ended.signal,
     now: clock.now,
-    intervalMs: INTERVAL_MS,
+    intervalMs,
     log: createFakeLog(),
     fetch,
   }
@@ -227,6 +231,18 @@ describe('a watch of Consul', () => {
       const again = await next()
       assert.deepEqual({ ...again, at: 0 }, { ...first, at: 0 })
       assert.equal(again.at, first.at + count * WAIT_MS)
+    }
+  })
+
+  it('asks for no wait of 0, which is 5 minutes to Consul, nor for one that fetch would give up', async (t) => {
+    for (const [intervalMs, wait] of [
+      [0.5, '100ms'],
+      [86_400_000, '240000ms'],
+    ] as const) {
+      const { consul, next } = await follow(t, {}, { intervalMs })
+      await next()
+      await consul.holds(1)
+      assert.equal(consul.questions[1]?.query.get('wait'), wait)
     }
   })
 
