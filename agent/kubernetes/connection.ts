@@ -28,8 +28,10 @@ export function createConnection(ca: string | undefined): Connection {
   function ask(url: URL, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<Response> {
     return new Promise((resolve, reject) => {
       const asked = request(url, { agent, headers, ...(signal && { signal }) })
+      let isAnswered = false
       asked.on('socket', (socket) => socket.setKeepAlive(true, TCP_KEEPALIVE_MS))
       asked.on('response', (answer) => {
+        isAnswered = true
         const { statusCode: status = 500 } = answer
         const fields = Object.entries(answer.headersDistinct).map(([name, values = []]): [string, string] => [
           name,
@@ -40,8 +42,9 @@ export function createConnection(ca: string | undefined): Connection {
         resolve(new Response(body, { status, headers: fields }))
       })
       asked.on('error', (cause: NodeJS.ErrnoException) => {
-        // The server closed a connection that was kept just as it was used again: that says nothing about the server.
-        const isStale = asked.reusedSocket && cause.code === 'ECONNRESET' && !signal?.aborted
+        // The server closed a connection that was kept just as it was used again: that says nothing about the server. What comes
+        // after the head is an error of the body, and told there.
+        const isStale = asked.reusedSocket && cause.code === 'ECONNRESET' && !isAnswered && !signal?.aborted
         if (isStale) return resolve(ask(url, headers, signal))
         reject(UNTRUSTED.test(cause.code ?? '') ? untrusted(url, cause) : cause)
       })

@@ -226,7 +226,7 @@ export async function startKubernetesServer({
     /** Ends all watches as a server does that is shut down. */
     end: () => watches.forEach(({ response }) => response.end()),
     /** Ends all connections without a word. */
-    cut: () => sockets.forEach((socket) => socket.destroy()),
+    cut: () => sockets.forEach((socket) => socket.resetAndDestroy()),
     async close() {
       ended.abort()
       for (const socket of sockets) socket.destroy()

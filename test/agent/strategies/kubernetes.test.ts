@@ -19,7 +19,7 @@ import { BAD_BODIES, flooding, nowhere as closedPort } from '../../contract/loop
 import { sourceContract } from '../../contract/source-contract.ts'
 import { missingPrograms } from '../../peers/programs.ts'
 import { createFakeLog } from '../fakes.ts'
-import { createManualClock } from '../manual-clock.ts'
+import { createManualClock, type ManualClock } from '../manual-clock.ts'
 import {
   type ApiObject,
   type Fault,
@@ -30,6 +30,8 @@ import {
 
 const SELF = 'app@10.0.0.1'
 const INTERVAL_MS = 5_000
+// Of a page, and of watches that last 5 s and 60 s.
+const DEADLINES = [15_000, 15_000, 70_000]
 const nowhere: Surroundings = { env: {}, serviceAccount: '/nonexistent' }
 
 /** A slice whose endpoints have these last bytes of 10.0.0.0. */
@@ -74,7 +76,8 @@ async function setUp(
   const server = await startKubernetesServer({ clock, ...wanted })
   t.after(() => server.close())
   if ((wanted?.resource ?? 'endpointslices') === 'endpointslices') server.put(slice('app-a', [1, 2]))
-  const source = createKubernetesSource({ clock, surroundings })
+  const pauses = createPauses(clock)
+  const source = createKubernetesSource({ clock: pauses.clock, surroundings })
   const ended = new AbortController()
   t.after(() => ended.abort())
   const log = createFakeLog()
@@ -91,10 +94,40 @@ async function setUp(
   return {
     server,
     clock,
+    pass: () => pauses.pass(),
     ended,
     log,
     look: () => observe(source, given, context),
     watch: () => listen(source.watch?.(given, context) ?? assert.fail()),
+  }
+}
+
+/** A clock that tells the pauses of a source from its deadlines, so that a test passes the former and no more. */
+function createPauses(clock: ManualClock) {
+  const begun: number[] = []
+  let news = Promise.withResolvers<void>()
+  return {
+    clock: {
+      ...clock,
+      sleep(ms: number, signal: AbortSignal) {
+        const slept = clock.sleep(ms, signal)
+        if (ms > 0 && !DEADLINES.includes(ms)) begun.push(ms)
+        news.resolve()
+        return slept
+      },
+    },
+    /** Waits until the source waits, lets it end, and gives how long it was, in ms. */
+    async pass(): Promise<number> {
+      for (;;) {
+        const ms = begun.shift()
+        if (ms !== undefined) {
+          await clock.advance(ms)
+          return ms
+        }
+        await news.promise
+        news = Promise.withResolvers()
+      }
+    },
   }
 }
 
@@ -493,7 +526,7 @@ describe('a watch', limits, () => {
   })
 
   test('is listed anew when the API server has forgotten where it was', async (t) => {
-    const { watch, server, clock } = await setUp(t)
+    const { watch, server, clock, pass } = await setUp(t)
     const { hears, told } = watch()
     await hears('complete 1 2')
     await server.requests(2)
@@ -504,7 +537,8 @@ describe('a watch', limits, () => {
     server.cut()
     await server.requests(3)
     // The third is the watch that is refused with 410.
-    while (server.asked.length < 4) await clock.advance(1_000)
+    await pass()
+    await server.requests(4)
     assert.deepEqual(
       server.asked.slice(2, 4).map(({ verb }) => verb),
       ['watch', 'list'],
@@ -515,13 +549,14 @@ describe('a watch', limits, () => {
   })
 
   test('is listed anew when an event says that it is too old', async (t) => {
-    const { watch, server, clock } = await setUp(t)
+    const { watch, server, pass } = await setUp(t)
     const { hears, told } = watch()
     await hears('complete 1 2')
     await server.requests(2)
     await hears('complete 1 2')
     server.say(`${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, reason: 'Expired' } })}\n`)
-    while (server.asked.length < 3) await clock.advance(1_000)
+    await pass()
+    await server.requests(3)
     assert.equal(server.asked[2]?.verb, 'list')
     await hears('complete 1 2')
     assert.ok(told.every(({ outcome }) => outcome === 'complete'))
@@ -537,7 +572,7 @@ describe('a watch', limits, () => {
   })
 
   test('that goes silent is noticed, listed anew, and said nowhere to be an answer', async (t) => {
-    const { watch, server, clock, log } = await setUp(t)
+    const { watch, server, clock, log, pass } = await setUp(t)
     const dead: Fault = (_request, response) => {
       response.writeHead(200, { 'Content-Type': 'application/json' }).flushHeaders()
     }
@@ -555,7 +590,9 @@ describe('a watch', limits, () => {
     const before = told.length
     await clock.advance(14_000)
     assert.equal(told.length, before)
-    while (server.asked.length < 3) await clock.advance(1_000)
+    await clock.advance(1_000)
+    await pass()
+    await server.requests(3)
     assert.equal(server.asked[2]?.verb, 'list')
     await hears('complete 1 2')
     assert.ok(
@@ -565,7 +602,7 @@ describe('a watch', limits, () => {
   })
 
   test('that is cut in the middle of a line goes on where it was', async (t) => {
-    const { watch, server, clock } = await setUp(t)
+    const { watch, server, pass } = await setUp(t)
     const { hears, told } = watch()
     await hears('complete 1 2')
     await server.requests(2)
@@ -575,7 +612,8 @@ describe('a watch', limits, () => {
     server.say('{"type":"ADDED","object":{"metadata":{"na')
     server.cut()
     server.put(slice('app-c', [4]))
-    while (server.asked.length < 3) await clock.advance(500)
+    await pass()
+    await server.requests(3)
     assert.deepEqual([server.asked[2]?.verb, server.asked[2]?.query.resourceVersion], ['watch', version])
     await hears('complete 1 2 3 4')
     assert.ok(told.every(({ outcome }) => outcome === 'complete'))
@@ -589,14 +627,14 @@ describe('a watch', limits, () => {
     await clock.advance(30_000)
     server.cut()
     server.put(slice('app-b', [3]))
-    while (server.asked.length < 3) await clock.advance(500)
+    await server.requests(3)
     await hears('complete 1 2 3')
     assert.equal(server.asked[2]?.verb, 'watch')
     assert.ok(told.every(({ outcome }) => outcome === 'complete'))
   })
 
   test('that ends at once, each time, fails, and is begun anew after waits that grow', async (t) => {
-    const { watch, server, clock } = await setUp(t)
+    const { watch, server, pass } = await setUp(t)
     const atOnce: Fault = (_request, response) =>
       void response.writeHead(200, { 'Content-Type': 'application/json' }).end()
     const list = JSON.stringify({
@@ -606,29 +644,25 @@ describe('a watch', limits, () => {
     })
     for (let round = 0; round < 4; round++) server.fault(answering(list), atOnce)
     const { hears } = watch()
-    const began = clock.now()
     const waits: number[] = []
-    for (let round = 1; round <= 4; round++) {
-      const { at } = await hears('failed watch_ended')
-      waits.push(Math.round((at - began) / 1_000))
-      while (server.asked.length < 2 * round + 1) await clock.advance(500)
+    for (let round = 0; round < 4; round++) {
+      await hears('failed watch_ended')
+      waits.push(await pass())
     }
-    assert.deepEqual(waits, [0, 2, 6, 14])
+    assert.deepEqual(waits, [2_000, 4_000, 8_000, 16_000])
     await hears('complete 1 2')
   })
 
   test('fails while the list does, waits longer each time and as long as it is asked to, and recovers', async (t) => {
-    const { watch, server, clock } = await setUp(t)
+    const { watch, server, pass } = await setUp(t)
     server.fault(refusing(500), refusing(500), refusing(429, 'busy', { 'Retry-After': '20' }), refusing(500))
     const { hears } = watch()
-    const began = clock.now()
-    const times: number[] = []
-    for (let count = 1; count <= 4; count++) {
-      const { at } = await hears(/^failed/)
-      times.push(Math.round((at - began) / 1_000))
-      while (server.asked.length <= count) await clock.advance(500)
+    const waits: number[] = []
+    for (let count = 0; count < 4; count++) {
+      await hears(/^failed/)
+      waits.push(await pass())
     }
-    assert.deepEqual(times, [0, 2, 6, 26])
+    assert.deepEqual(waits, [2_000, 4_000, 20_000, 16_000])
     await hears('complete 1 2')
   })
 
@@ -793,13 +827,14 @@ describe('what is no answer', limits, () => {
     'a NUL byte': '\0\n',
   })) {
     test(`fails a watch, which is begun anew: ${what}`, async (t) => {
-      const { watch, server, clock } = await setUp(t)
+      const { watch, server, pass } = await setUp(t)
       const { hears } = watch()
       await server.requests(2)
       await hears('complete 1 2')
       server.say(line)
       await hears('failed bad_answer')
-      while (server.asked.length < 3) await clock.advance(500)
+      await pass()
+      await server.requests(3)
       assert.equal(server.asked[2]?.verb, 'list')
       await hears('complete 1 2')
     })
@@ -837,18 +872,18 @@ describe('the credentials', limits, () => {
 
   test('are read again at each use: a token that rotates is taken up', async (t) => {
     const path = await serviceAccount(t, { token: 'old\n' })
-    const { watch, server, clock } = await setUp(t, { options: { tokenFile: join(path, 'token') } })
+    const { watch, server, pass } = await setUp(t, { options: { tokenFile: join(path, 'token') } })
     server.accept('old')
     const { hears } = watch()
     await hears('complete 1 2')
     await server.requests(2)
     server.accept('new')
     server.end()
-    while (server.asked.length < 3) await clock.advance(500)
+    await pass()
     assert.equal((await errorOf(await hears('failed http_401'))).code, 'http_401')
     await writeFile(join(path, 'token'), 'new')
     server.put(slice('app-b', [3]))
-    while (server.asked.length < 4) await clock.advance(500)
+    await pass()
     await hears('complete 1 2 3')
     assert.deepEqual(
       server.asked.slice(0, 4).map(({ token }) => token),
@@ -978,7 +1013,7 @@ describe('an https:// server', { ...limits, skip: missingPrograms('openssl') }, 
 
   test('that cuts a line in the middle is watched on', async (t) => {
     const { tls, surroundings } = await certificates(t)
-    const { watch, server, clock } = await setUp(t, { server: { tls }, surroundings })
+    const { watch, server, pass } = await setUp(t, { server: { tls }, surroundings })
     const { hears, told } = watch()
     await server.requests(2)
     server.put(slice('app-b', [3]))
@@ -986,7 +1021,8 @@ describe('an https:// server', { ...limits, skip: missingPrograms('openssl') }, 
     server.say('{"type":"ADD')
     server.cut()
     server.put(slice('app-c', [4]))
-    while (server.asked.length < 3) await clock.advance(500)
+    await pass()
+    await server.requests(3)
     await hears('complete 1 2 3 4')
     assert.ok(told.every(({ outcome }) => outcome === 'complete'))
   })
@@ -1012,14 +1048,11 @@ describe('an https:// server', { ...limits, skip: missingPrograms('openssl') }, 
 
   test('is believed by new certificates once the CA file has them', async (t) => {
     const [old, fresh] = [await certificates(t), await certificates(t)]
-    const { watch, server, clock } = await setUp(t, { server: { tls: fresh.tls }, surroundings: old.surroundings })
+    const { watch, pass } = await setUp(t, { server: { tls: fresh.tls }, surroundings: old.surroundings })
     const { hears } = watch()
     await hears('failed tls_untrusted')
     await writeFile(join(old.path, 'ca.crt'), await readFile(join(fresh.path, 'ca.crt')))
-    const asked = server.requests(1)
-    const waiting = { over: false }
-    void asked.then(() => (waiting.over = true))
-    while (!waiting.over) await clock.advance(500)
+    await pass()
     await hears('complete 1 2')
   })
 })
