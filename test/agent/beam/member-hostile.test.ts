@@ -25,7 +25,7 @@ async function victim(
 ): Promise<{ node: MemberNode; friend: MemberNode; stillWell: () => Promise<void> }> {
   const port = await freePort()
   const [node, friend] = [
-    await startMember({ name: 'a@127.0.0.1', cookie, port, stepTimeoutMs: 500 }),
+    await startMember({ name: 'a@127.0.0.1', cookie, port, stepTimeoutMs }),
     await startMember({ name: 'b@127.0.0.2', cookie, port }),
   ]
   t.after(() => Promise.all([node.stop(), friend.stop()]))
@@ -77,8 +77,8 @@ async function gone(socket: Socket): Promise<void> {
   if (!socket.closed) await new Promise((resolve) => socket.once('close', resolve))
 }
 
-test('1,000 half handshakes under the name of a friend keep nobody out and end', async (t) => {
-  const { node, friend, stillWell } = await victim(t)
+test('1,000 half handshakes, some under the name of a friend, keep nobody out: the oldest make room', async (t) => {
+  const { node, friend, stillWell } = await victim(t, 30_000)
   const sockets: Socket[] = []
   const before = await settledHeap()
   for (let round = 0; round < 1_000; round++) {
@@ -86,14 +86,25 @@ test('1,000 half handshakes under the name of a friend keep nobody out and end',
     sockets.push(socket)
     if (round % 3 > 0) socket.write(nameOf(round % 3 === 1 ? friend.name : `n${round}@127.0.0.9`))
   }
+  await Promise.all(sockets.slice(0, 1_000 - 256).map(gone))
   const late = await startMember({ name: 'c@127.0.0.3', cookie, port: node.port })
   t.after(() => late.stop())
   assert.equal(await late.ping(node.name), true)
   await stillWell()
   node.disconnect(friend.name)
   assert.equal(await node.ping(friend.name), true, 'a dial to the one whose name is taken in vain')
+  await node.stop()
   await Promise.all(sockets.map(gone))
-  assert.ok((await settledHeap()) - before < 4 * 1024 * 1024)
+  const grown = (await settledHeap()) - before
+  assert.ok(grown < 4 * 1024 * 1024, `${grown} bytes`)
+})
+
+test('a peer that says nothing, or its name and nothing else, is given a step of time', async (t) => {
+  const { node, stillWell } = await victim(t, 200)
+  const sockets = await Promise.all([tcp(node), tcp(node)])
+  sockets[0]?.write(nameOf('evil@127.0.0.9'))
+  await Promise.all(sockets.map(gone))
+  await stillWell()
 })
 
 for (const [what, bytes] of [
