@@ -22,6 +22,7 @@ const evilPid: Pid = { type: 'pid', node: evil.name, id: 1, serial: 0, creation:
 /** A member and a friend of it, whose link must outlive whatever happens. */
 async function victim(
   t: TestContext,
+  stepTimeoutMs = 500,
 ): Promise<{ node: MemberNode; friend: MemberNode; stillWell: () => Promise<void> }> {
   const port = await freePort()
   const [node, friend] = [
