@@ -175,7 +175,7 @@ describe('a source that cannot work', () => {
       up(C),
       up(C),
     ]
-    const answers = [members, [up(C), null], [null, null, up(C), up(C)], [up(C), undefined], [null, up(C)]]
+    const answers = [members, [up(C), null], [null], [null, null, up(C), up(C)], [up(C), undefined], [null, up(C)]]
     let looks = 0
     const odd = looking(async (_options, { source, now }) => {
       const given: unknown = { source, at: now(), outcome: 'complete', members: answers[looks++ % answers.length] }
