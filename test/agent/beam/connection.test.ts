@@ -82,6 +82,18 @@ test('a message reaches its mailbox, whole or in pieces, and several in one piec
   )
 })
 
+test('what is sent just before the connection is closed from here still goes out, in order', async (t) => {
+  const { connection, next, dropped } = await connected(t)
+  connection.send([2, atom(''), theirs], 1)
+  connection.send([2, atom(''), theirs], 2)
+  connection.close()
+  assert.deepEqual(
+    [await next(), await next()],
+    [1, 2].map((sent) => [tuple(2, atom(''), theirs), sent]),
+  )
+  await dropped
+})
+
 test('what is sent to nobody, to another creation or to a closed mailbox is dropped', async (t) => {
   const { connection, socket, next } = await connected(t)
   const mailbox = connection.open(() => assert.fail('it was closed'))
