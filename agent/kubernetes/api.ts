@@ -73,7 +73,8 @@ export function createApi({ options, namespace, context, surroundings, clock }: 
     async list(query, signal) {
       const { target, headers, fetch } = await prepare(query)
       const limits = { timeoutMs: TIMEOUT_MS, maxBytes: MAX_PAGE_BYTES, clock }
-      const answer = await get({ part: 'kubernetes', target, headers, ...limits }, { ...context, fetch, signal })
+      const asked = { part: 'kubernetes', target, headers, ...limits }
+      const answer = await reached(() => get(asked, { ...context, fetch, signal }), { target, signal })
       if (answer.status !== 200) throw refused(answer, 'list')
       requireJson(answer)
       return readPage(parseJson(answer.text), kind)
@@ -82,20 +83,13 @@ export function createApi({ options, namespace, context, surroundings, clock }: 
     async watch(query, signal) {
       const { target, headers, fetch } = await prepare({ watch: 'true', allowWatchBookmarks: 'true', ...query })
       const sentAt = context.now()
-      const response = await begin(() =>
-        fetch(target, { headers: { Accept: 'application/json', ...headers }, redirect: 'manual', signal }),
-      )
+      const given = { headers: { Accept: 'application/json', ...headers }, signal }
+      const response = await reached(() => fetch(target, given), { target, signal })
       const { status, body } = response
-      const answer = {
-        part: 'kubernetes',
-        target,
-        status,
-        headers: response.headers,
-        sentAt,
-        receivedAt: context.now(),
-      }
+      const receivedAt = context.now()
+      const answer = { part: 'kubernetes', target, status, headers: response.headers, sentAt, receivedAt }
       if (status !== 200) {
-        const text = await begin(() => readStart(body ?? empty(), MAX_REFUSAL_BYTES))
+        const text = await reached(() => readStart(body ?? empty(), MAX_REFUSAL_BYTES), { target, signal })
         throw refused({ ...answer, text }, 'watch')
       }
       requireJson(answer)
@@ -104,14 +98,19 @@ export function createApi({ options, namespace, context, surroundings, clock }: 
 
     close: () => connection?.close(),
   }
+}
 
-  async function begin<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } catch (cause) {
-      if (cause instanceof RollcallError) throw cause
-      throw failure('unreachable', cause, 'a watch', 'check server, and that it can be reached from here')
-    }
+/** What `work` gives; `unreachable`, with what to check here, where the connection fails. */
+async function reached<T>(
+  work: () => Promise<T>,
+  { target, signal }: { target: string; signal: AbortSignal },
+): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    if (signal.aborted || (cause instanceof RollcallError && cause.code !== 'unreachable')) throw cause
+    const advice = 'check server, and that it can be reached from here'
+    throw failure('unreachable', cause, `an answer of ${target}`, advice)
   }
 }
 

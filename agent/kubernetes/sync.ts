@@ -25,6 +25,7 @@ const DEFAULT_INTERVAL_MS = 60_000
 const SLACK_MS = 10_000
 // A watch that ends earlier and brought nothing did not work.
 const SHORT_MS = 2_500
+
 /** Where a watch goes on, and what it keeps true. */
 export interface Watching {
   readonly cursor: { resourceVersion: string; lines: number }

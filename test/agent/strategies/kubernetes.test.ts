@@ -398,7 +398,9 @@ describe('a look', limits, () => {
   test('fails with unreachable where nobody listens', async (t) => {
     const { look, server } = await setUp(t)
     server.fault((request) => void request.socket.destroy())
-    assert.equal((await errorOf(look())).code, 'unreachable')
+    const { code, message } = await errorOf(look())
+    assert.equal(code, 'unreachable')
+    assert.match(message, /^\[kubernetes\] expected an answer of http.+, got ECONNRESET: check server/)
   })
 
   test('ends with its signal, and leaves nothing open', async (t) => {
