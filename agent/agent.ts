@@ -174,7 +174,8 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
       if (config.agent.listen !== undefined) {
         const { serveHealth } = await import('./listen.ts')
         const view = { plan: currentPlan, links: mesh.links, missing, on: events.on, leave }
-        const { closed } = await serveHealth(config.agent.listen, { view, signal })
+        const { url, closed } = await serveHealth(config.agent.listen, { view, signal })
+        log.info({ url }, 'answers /healthz, /readyz, /metrics and /v1/plan')
         tasks.push(closed)
       }
       keeping = true

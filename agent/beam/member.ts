@@ -113,6 +113,7 @@ export async function startMember(options: MemberOptions): Promise<MemberNode> {
   let registration: Registration | undefined
   try {
     registration = await enter()
+    log.info({ node: name, port, epmd: registration && epmdPort }, 'is a node of the mesh')
   } catch (error) {
     await close()
     throw error
