@@ -8,17 +8,30 @@ import { pathToFileURL } from 'node:url'
 import { parse } from 'yaml'
 import { binary, textOf } from '../agent/beam/etf.ts'
 import { startMember } from '../agent/beam/member.ts'
+import { configJsonSchema } from '../agent/commands/schema.ts'
+import { openSource, strategies } from '../agent/strategies/index.ts'
 import { parseConfig } from '../core/config.ts'
 import type { Plan } from '../core/plan.ts'
+import { serveLoopback } from './contract/loopback.ts'
 import { freePort } from './peers/erlang.ts'
 
 const ROOT = new URL('..', import.meta.url)
 // What the examples take from the environment.
-const env = { RELEASE_COOKIE: 'a', COOKIE: 'b', ROLLCALL_TOKEN: 'c' }
+const env = { RELEASE_COOKIE: 'a', COOKIE: 'b', ROLLCALL_TOKEN: 'c', GOSSIP_SECRET: 'd' }
 
 /** The fenced blocks of a language in a document, in order. */
 function blocks(text: string, language: string): string[] {
   return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, body = '']) => body)
+}
+
+/** The JSON Schema of the options of a kind of source, wherever it stands in that of the config. */
+function schemaOf(schema: unknown, kind: string): { properties?: object } | undefined {
+  if (typeof schema !== 'object' || schema === null) return undefined
+  const { properties } = schema as { properties?: Record<string, object> }
+  if (properties?.static !== undefined) return properties[kind]
+  return Object.values(schema)
+    .map((inside) => schemaOf(inside, kind))
+    .find((found) => found !== undefined)
 }
 
 describe('the documents', () => {
@@ -34,7 +47,60 @@ describe('the documents', () => {
       const config = parseConfig(parse(text), { file: 'README.md', env })
       return Object.values(config.topologies).flatMap(({ sources }) => sources.map(({ kind }) => kind))
     })
+    // One of them has one of each to paste.
+    const [pasted = []] = kinds.splice(
+      kinds.findIndex((each) => each.length > 1),
+      1,
+    )
+    assert.deepEqual(pasted.toSorted(), [...Object.keys(strategies), './my-source.ts'].toSorted())
     assert.deepEqual(kinds, [['dns'], ['static'], ['function'], ['dns'], ['dns']])
+  })
+
+  test('the table of sources in the README has every source with every option', async () => {
+    const readme = await readFile(new URL('README.md', ROOT), 'utf8')
+    const rows = new Map(
+      [...readme.matchAll(/^\| `([\w./]+)` \|(.*)\|.*\|$/gm)].map(([, kind = '', row = '']) => [kind, row]),
+    )
+    const text = JSON.stringify(configJsonSchema())
+    for (const kind of [...Object.keys(strategies), 'none', './file.ts']) assert.ok(rows.has(kind), kind)
+    for (const kind of Object.keys(strategies)) {
+      const { properties = {} } = schemaOf(JSON.parse(text), kind) ?? {}
+      const options = Object.keys(properties).filter((option) => option !== 'name')
+      assert.ok(options.length > 0, kind)
+      const missing = options.filter((option) => !rows.get(kind)?.includes(`\`${option}\``))
+      assert.deepEqual(missing, [], kind)
+    }
+  })
+
+  test('the source of one’s own in the README lists who is in its inventory, and refuses what it does not know', async (t) => {
+    const examples = blocks(await readFile(new URL('README.md', ROOT), 'utf8'), 'ts')
+    const example = examples.find((text) => text.startsWith('// my-source.ts')) ?? assert.fail('expected the example')
+    const folder = await mkdtemp(join(import.meta.dirname, 'example-'))
+    t.after(() => rm(folder, { recursive: true }))
+    await writeFile(join(folder, 'my-source.ts'), example)
+    let status = 200
+    const { url } = await serveLoopback(t, (_request, response) => {
+      response.writeHead(status).end(JSON.stringify(['10.0.0.5', '10.0.0.6']))
+    })
+    const open = async (options: object) => {
+      const raw = { topologies: { web: { sources: [{ './my-source.ts': options }] } } }
+      const { web } = parseConfig(raw, { file: join(folder, 'rollcall.yaml'), env: {} }).topologies
+      const [source = assert.fail('expected a source')] = web?.sources ?? []
+      const log = { debug() {}, info() {}, warn() {}, error() {} }
+      return await openSource(source, { topology: 'web', intervalMs: 5_000, log })
+    }
+    const { signal } = new AbortController()
+    const { look } = await open({ url })
+    const { outcome, members } = await look(signal)
+    assert.equal(outcome, 'complete')
+    assert.deepEqual(
+      members?.map(({ node }) => node),
+      ['app@10.0.0.5', 'app@10.0.0.6'],
+    )
+    status = 500
+    const failed = await look(signal)
+    assert.equal(failed.outcome === 'failed' && failed.error.code, 'inventory_down')
+    await assert.rejects(open({}), { code: 'config', message: /my-source\.ts"\]: .*expected url/ })
   })
 
   test('the sample rollcall.yaml is a config', async () => {
@@ -43,7 +109,8 @@ describe('the documents', () => {
   })
 
   test('the example of the core alone runs, and plans', async () => {
-    const [example = ''] = blocks(await readFile(new URL('README.md', ROOT), 'utf8'), 'ts')
+    const examples = blocks(await readFile(new URL('README.md', ROOT), 'utf8'), 'ts')
+    const example = examples.find((text) => text.includes("'rollcall/core'")) ?? ''
     const folder = await mkdtemp(join(import.meta.dirname, 'example-'))
     try {
       const file = join(folder, 'example.ts')
