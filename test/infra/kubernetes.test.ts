@@ -36,7 +36,9 @@ interface Container {
   readonly ports: { readonly name: string; readonly containerPort: number }[]
   readonly livenessProbe: Probe
   readonly readinessProbe: Probe
-  readonly lifecycle: { readonly preStop: { readonly exec: { readonly command: string[] } } }
+  readonly lifecycle: {
+    readonly preStop: { readonly exec?: { readonly command: string[] }; readonly sleep?: { readonly seconds: number } }
+  }
   readonly securityContext: Record<string, unknown>
   readonly volumeMounts: { readonly name: string; readonly mountPath: string }[]
 }
@@ -220,8 +222,10 @@ describe('the manifests for Kubernetes', () => {
   })
 
   test('take the node out of the mesh before it ends, by a command that the image has', () => {
-    assert.deepEqual(container('rollcall').lifecycle.preStop.exec.command, ['rollcall', 'leave'])
+    assert.deepEqual(container('rollcall').lifecycle.preStop.exec?.command, ['rollcall', 'leave'])
     assert.deepEqual(container('rollcall').args, ['agent'])
+    // The node must be there still.
+    assert.ok((container('app').lifecycle.preStop.sleep?.seconds ?? 0) > 0)
     assert.match(dockerfile, /ln -s \S+\/cli\.js \/usr\/local\/bin\/rollcall/)
   })
 
