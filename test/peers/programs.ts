@@ -7,6 +7,7 @@ const PACKAGES: Record<string, string> = {
   nsupdate: 'bind9-dnsutils',
   dnsdist: 'dnsdist',
   openssl: 'openssl',
+  ip: 'iproute2',
 }
 /** Those that Debian does not have. */
 const SCRIPTS: Record<string, string> = {
