@@ -1,4 +1,4 @@
-import { Agent as HttpAgent, request as httpRequest } from 'node:http'
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { Readable } from 'node:stream'
 import { RollcallError } from '../../core/error.ts'
@@ -32,14 +32,13 @@ export function createConnection(ca: string | undefined): Connection {
       asked.on('socket', (socket) => socket.setKeepAlive(true, TCP_KEEPALIVE_MS))
       asked.on('response', (answer) => {
         isAnswered = true
-        const { statusCode: status = 500 } = answer
-        const fields = Object.entries(answer.headersDistinct).map(([name, values = []]): [string, string] => [
-          name,
-          values.join(', '),
-        ])
-        if (EMPTY.has(status)) answer.resume()
-        const body = EMPTY.has(status) ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array>)
-        resolve(new Response(body, { status, headers: fields }))
+        try {
+          resolve(responseOf(answer))
+        } catch (cause) {
+          // Thrown in here, it would end the process.
+          answer.destroy()
+          reject(new RollcallError('bad_answer', oddAnswer(url, answer), { cause }))
+        }
       })
       asked.on('error', (cause: NodeJS.ErrnoException) => {
         // The server closed a connection that was kept just as it was used again: that says nothing about the server. What comes
@@ -61,6 +60,22 @@ export function createConnection(ca: string | undefined): Connection {
       ),
     close: () => agent.destroy(),
   }
+}
+
+/** Throws for a status or a header that HTTP has not. */
+function responseOf(answer: IncomingMessage): Response {
+  const { statusCode: status = 500 } = answer
+  const headers = Object.entries(answer.headersDistinct).map(([name, values = []]): [string, string] => [
+    name,
+    values.join(', '),
+  ])
+  if (!EMPTY.has(status)) return new Response(Readable.toWeb(answer) as ReadableStream<Uint8Array>, { status, headers })
+  answer.resume()
+  return new Response(null, { status, headers })
+}
+
+function oddAnswer({ host }: URL, { statusCode }: IncomingMessage): string {
+  return `[kubernetes] expected an answer of HTTP from ${host}, got the status ${statusCode}: is it a Kubernetes API server?`
 }
 
 function untrusted({ host }: URL, cause: NodeJS.ErrnoException): RollcallError {
