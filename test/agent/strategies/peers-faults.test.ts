@@ -14,6 +14,7 @@ import { observe, type Source } from '../../../functions/resolvers/source.ts'
 import { BAD_BODIES, flooding, serveLoopback } from '../../contract/loopback.ts'
 import { createFakeLog, createFakeMesh } from '../fakes.ts'
 import { createManualClock } from '../manual-clock.ts'
+import { openVoice } from './gossip-voice.ts'
 
 // What a source of libcluster, gen_cluster or dns_cluster does at the same answer was measured or read in their code; see docs/migrating.md.
 
@@ -390,3 +391,60 @@ describe('whatever bad comes from outside, nothing throws out of the agent, and 
     })
   }
 })
+
+describe('one malformed datagram, at which libcluster crashes', () => {
+  it('gossip: whatever is said on its port, others are heard and nobody is cut', { timeout: 60_000 }, async (t) => {
+    const voice = await openVoice(t)
+    const mesh = createFakeMesh(SELF)
+    const gossip = { interface: '127.0.0.1', port: voice.port, wire: 'libcluster' }
+    const raw = { node: SELF, topologies: { web: { sources: [{ gossip }] } } }
+    const log = createFakeLog()
+    const agent = createAgent(parseConfig(raw, { file: 'rollcall.yaml', env: {} }), { log, distribution: mesh })
+    t.after(() => agent.stop())
+    const seen: string[] = []
+    agent.on('*', ({ type, node }) => void seen.push(`${type} ${node}`))
+    const linked = (node: string) =>
+      new Promise<void>((resolve) => {
+        agent.on('nodeup', (event) => void (event.node === node && resolve()))
+      })
+    const [one, other] = [linked(B), linked(C)]
+    await agent.start()
+    await voice.hear()
+    await voice.say(heartbeat(B))
+    await one
+    const good = heartbeat(C)
+    const malformed = [
+      Buffer.alloc(0),
+      Buffer.alloc(1_400),
+      Buffer.from('heartbeat::'),
+      Buffer.from('heartbeat::\x83'),
+      good.subarray(0, -1),
+      Buffer.concat([good, Buffer.from('more')]),
+      heartbeat('nobody'),
+      heartbeat('a@b@c'),
+      heartbeat(`${B}\0`),
+      Buffer.concat([Buffer.from('heartbeat::'), Buffer.from([0x83]), Buffer.alloc(1_300, 0x6c)]),
+      Buffer.from(`heartbeat::${'<html>'.repeat(200)}`),
+    ]
+    for (const datagram of malformed) await voice.say(datagram)
+    await voice.say(good)
+    await other
+    assert.deepEqual([...mesh.links].sort(), [B, C])
+    assert.deepEqual(
+      mesh.calls.filter((call) => call.startsWith('disconnect')),
+      [],
+    )
+    assert.deepEqual(
+      seen.filter((event) => /plan_failed|source_failed|nodedown/.test(event)),
+      [],
+    )
+    assert.match(log.lines.join('\n'), /warn .*gossip/)
+  })
+})
+
+/** What a node of libcluster says: `heartbeat::` and a map with its name as an atom, in the external term format. */
+function heartbeat(node: string): Buffer {
+  const atom = (text: string) => Buffer.concat([Buffer.from([0x77, Buffer.byteLength(text)]), Buffer.from(text)])
+  const map = Buffer.from([0x83, 0x74, 0, 0, 0, 1])
+  return Buffer.concat([Buffer.from('heartbeat::'), map, atom('node'), atom(node)])
+}
