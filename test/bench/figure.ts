@@ -59,5 +59,6 @@ export async function compareMs(
 
 /** A duration for people. */
 export function formatMs(ms: number): string {
+  if (ms >= 999.5) return `${(ms / 1000).toPrecision(3)} s`
   return ms < 0.1 ? `${(ms * 1000).toPrecision(3)} us` : `${ms.toPrecision(3)} ms`
 }
