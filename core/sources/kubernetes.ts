@@ -83,6 +83,7 @@ export const kubernetesKinds: Readonly<Record<KubernetesResource, KubernetesKind
   pods: { group: '', path: '/api/v1', listKind: 'PodList' },
 }
 
+/** An object of JSON, nothing known of its values. */
 export type Fields = Readonly<Record<string, unknown>>
 
 /** One page of a list. `next` is empty on the last. */
@@ -114,7 +115,10 @@ export function readPage(document: unknown, { listKind }: KubernetesKind): ListP
   const { kind, items, metadata } = fieldsOf(document)
   if (kind !== listKind) throw badAnswer(`a ${listKind}, got ${describe(kind)}`)
   const { resourceVersion, continue: next = '' } = fieldsOf(metadata)
-  if (typeof resourceVersion !== 'string') throw badAnswer(`a resourceVersion, got ${describe(resourceVersion)}`)
+  // A watch from no version would begin anywhere.
+  if (typeof resourceVersion !== 'string' || resourceVersion === '') {
+    throw badAnswer(`a resourceVersion, got ${describe(resourceVersion)}`)
+  }
   if (typeof next !== 'string') throw badAnswer(`a continue token, got ${describe(next)}`)
   // An empty list of Go is null in JSON.
   if (items !== null && !Array.isArray(items)) throw badAnswer(`a list under items, got ${describe(items)}`)
@@ -126,7 +130,8 @@ export function readEvent(document: unknown): WatchEvent {
   const { type, object } = fieldsOf(document)
   const { metadata, code, message } = fieldsOf(object)
   if (type === 'ERROR') {
-    const status = typeof code === 'number' && Number.isInteger(code) ? code : 500
+    // It becomes part of an error's code.
+    const status = typeof code === 'number' && /^[45]\d\d$/.test(String(code)) ? code : 500
     return { type: 'error', status, message: typeof message === 'string' ? message : '' }
   }
   const { resourceVersion, name } = fieldsOf(metadata)

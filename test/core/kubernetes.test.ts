@@ -493,6 +493,7 @@ describe('a page of a list', () => {
     'one without items': { ...page, items: undefined },
     'one with items that are no list': { ...page, items: {} },
     'one without a version': { ...page, metadata: {} },
+    'one with an empty version': { ...page, metadata: { resourceVersion: '' } },
     'one with an odd token': { ...page, metadata: { resourceVersion: '7', continue: 5 } },
   })) {
     test(`${what} is a bad answer, and not an empty list`, () =>
@@ -522,6 +523,11 @@ describe('an event of a watch', () => {
       'that is an error has its status',
       { type: 'ERROR', object: { kind: 'Status', code: 410, message: 'too old' } },
       { type: 'error', status: 410, message: 'too old' },
+    ],
+    [
+      'that is an error of no status is one of the server',
+      { type: 'ERROR', object: { code: -1e9 } },
+      { type: 'error', status: 500, message: '' },
     ],
     [
       'that is an odd error is one of the server',
