@@ -1,8 +1,8 @@
 import { type ExecOptions, execOptionsSchema } from '../../core/config.ts'
 import { RollcallError } from '../../core/error.ts'
-import { excerpt } from '../../core/excerpt.ts'
-import { type Member, memberSchema, mergeMembers, up } from '../../core/member.ts'
+import { type Member, up } from '../../core/member.ts'
 import { isNodeName } from '../../core/node.ts'
+import { memberIn, readEntries } from '../../core/sources/entries.ts'
 import type { Source } from '../../functions/resolvers/source.ts'
 import { runProgram } from '../program.ts'
 
@@ -31,14 +31,10 @@ export function parseOutput(text: string): Answer {
         .split('\n')
         .map((line) => line.trim())
         .filter(Boolean)
-  const listed = entries.map(memberOf)
-  const members = mergeMembers([listed.filter((member) => member !== undefined)])
-  const odd = entries.filter((_entry, index) => listed[index] === undefined)
-  if (odd.length === 0) return { outcome: 'complete', members }
-  const got = excerpt(odd[0])
-  if (members.length === 0) throw badOutput(`node names, a line each, or JSON, got ${got}`)
-  const reason = `${odd.length} of ${entries.length} entries are no members, the first is ${got}`
-  return { outcome: 'partial', members, reason }
+  const { members, flaw } = readEntries(entries, memberOf)
+  if (flaw === undefined) return { outcome: 'complete', members }
+  if (members.length === 0) throw badOutput(`node names, a line each, or JSON, got others: ${flaw}`)
+  return { outcome: 'partial', members, reason: flaw }
 }
 
 function jsonEntries(text: string): unknown[] {
@@ -59,7 +55,7 @@ function parseJson(text: string): unknown {
 function memberOf(entry: unknown): Member | undefined {
   if (isNodeName(entry)) return up(entry)
   if (typeof entry !== 'object') return undefined
-  return memberSchema.safeParse({ status: 'up', ...entry }).data as Member | undefined
+  return memberIn({ status: 'up', ...entry })
 }
 
 function badOutput(expected: string, cause?: unknown): RollcallError {

@@ -1,8 +1,8 @@
 import * as z from 'zod/mini'
 import { type FunctionOptions, functionOptionsSchema } from '../../core/config.ts'
 import { RollcallError } from '../../core/error.ts'
-import { excerpt } from '../../core/excerpt.ts'
-import { type Member, memberSchema, mergeMembers, type Observation } from '../../core/member.ts'
+import type { Member, Observation } from '../../core/member.ts'
+import { readEntries } from '../../core/sources/entries.ts'
 import { type MembersDocument, membersDocumentSchema, problemSchema } from '../../core/wire.ts'
 import type { Source, SourceContext } from '../../functions/resolvers/source.ts'
 import { get, type HttpAnswer, jsonOf, parseJson, refusal } from './http.ts'
@@ -101,12 +101,9 @@ function parseDocument(answer: HttpAnswer): Document {
   const parsed = documentSchema.safeParse(jsonOf(answer))
   if (!parsed.success) throw notADocument(answer, parsed.error.issues[0]?.path.join('.') || 'its root')
   const { members: entries, ...document } = parsed.data
-  const listed = entries.map((entry) => memberSchema.safeParse(entry).data as Member | undefined)
-  const members = mergeMembers([listed.filter((member) => member !== undefined)])
-  const odd = entries.filter((_entry, index) => listed[index] === undefined)
-  if (odd.length === 0) return { ...document, members }
+  const { members, flaw } = readEntries(entries)
+  if (flaw === undefined) return { ...document, members }
   if (members.length === 0) throw notADocument(answer, 'members')
-  const flaw = `${odd.length} of ${entries.length} entries are no members, the first is ${excerpt(odd[0])}`
   return { ...document, members, flaw }
 }
 

@@ -6,7 +6,8 @@ import { type SourceConfig, suggestName } from '../../core/config.ts'
 import { configError, expectation, explainIssues } from '../../core/config-error.ts'
 import { RollcallError } from '../../core/error.ts'
 import { excerpt } from '../../core/excerpt.ts'
-import { type Member, memberSchema, mergeMembers, type Observation } from '../../core/member.ts'
+import type { Observation } from '../../core/member.ts'
+import { readEntries } from '../../core/sources/entries.ts'
 import type { Source, SourceContext } from '../../functions/resolvers/source.ts'
 import { requireObservation } from './poll.ts'
 
@@ -127,16 +128,14 @@ function isZod(schema: object): schema is z.ZodMiniType {
 /** What it gave, each name once. An entry that is no member is left out, and the answer is then `partial`. */
 function checked(given: unknown, source: string): Observation {
   const observation = requireObservation(given, source)
-  const entries: readonly unknown[] = observation.members ?? []
-  const listed = entries.map((entry) => memberSchema.safeParse(entry).data as Member | undefined)
-  const odd = entries.filter((_entry, index) => listed[index] === undefined)
-  const members = mergeMembers([listed.filter((member) => member !== undefined)])
-  if (observation.outcome === 'failed')
+  const { members, flaw } = readEntries(observation.members ?? [])
+  if (observation.outcome === 'failed') {
     return observation.members === undefined ? observation : { ...observation, members }
-  if (odd.length === 0) return { ...observation, members }
-  const flaw = `${odd.length} of ${entries.length} entries are no members, the first is ${excerpt(odd[0])}`
-  if (members.length === 0)
-    throw new RollcallError('bad_observation', `[${source}] expected members, got none: ${flaw}`)
+  }
+  if (flaw === undefined) return { ...observation, members }
+  if (members.length === 0) {
+    throw new RollcallError('bad_observation', `[${source}] expected members, got others: ${flaw}`)
+  }
   return { source, at: observation.at, outcome: 'partial', members, reason: flaw }
 }
 
