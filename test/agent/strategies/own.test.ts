@@ -10,6 +10,7 @@ import { RollcallError } from '../../../core/error.ts'
 import { parseServedConfig } from '../../../core/served-config.ts'
 import type { Source } from '../../../functions/resolvers/source.ts'
 import { sourceContract, type World } from '../../contract/source-contract.ts'
+import { runCli } from '../cli-process.ts'
 import { createFakeLog } from '../fakes.ts'
 
 const [A, B] = ['app@10.0.0.1', 'app@10.0.0.2'] as const
@@ -150,6 +151,22 @@ describe('a source of the user’s own', () => {
   })
 })
 
+describe('the command line with a source of the user’s own', () => {
+  it('asks it wherever it is called from, does not serve it, and ends with 2 where it is wrong', async () => {
+    const path = await write(LISTS)
+    const config = join(folder, 'cli.yaml')
+    await writeFile(config, `node: ${A}\ntopologies: { web: { sources: [{ ${path}: { nodes: [${A}, ${B}] } }] } }\n`)
+    const run = (command: string) => runCli(['--config', config, command], { cwd: tmpdir() })
+    const [looked, planned, served] = await Promise.all([run('look'), run('plan'), run('serve')])
+    assert.deepEqual([looked.code, looked.stdout.split('\n')[0]], [0, `${path}  complete, 2 members`])
+    assert.match(planned.stdout, new RegExp(`connect +${B}`))
+    assert.deepEqual([served.code, served.stderr.includes(`source ${path}: expected a kind that is asked`)], [2, true])
+    await rm(join(folder, path))
+    const { code, stderr } = await run('look')
+    assert.deepEqual([code, stderr.trim().split('\n').length], [2, 1])
+  })
+})
+
 describe('a mistake with a source of the user’s own is one sentence', () => {
   const mistakes: [what: string, text: string, expected: RegExp][] = [
     ['no export', 'export const mine = {}', /^expected a default export or one named source, got mine$/],
@@ -242,7 +259,7 @@ describe('a mistake with a source of the user’s own is one sentence', () => {
     const raw = { topologies: { web: { sources: [{ './a.ts': {} }] } } }
     assert.throws(() => parseServedConfig(raw, { file: 'rollcall.yaml', env: {} }), {
       code: 'config',
-      message: /sources\[0\]\["\.\/a\.ts"\]: unknown source "\.\/a\.ts"; known: static, dns, none/,
+      message: /sources\[0\]\["\.\/a\.ts"\]: unknown source "\.\/a\.ts"; known: static, dns/,
     })
   })
 })
