@@ -65,6 +65,9 @@ export function openChannel({ options, receive, interfaces = networkInterfaces }
         cause,
       })
     }
+    if (socket !== opened) {
+      throw new RollcallError('gossip_bind', `[gossip] expected UDP port ${port} on ${bind}, got the end of the socket`)
+    }
     // Without a listener it would end the process; the next tend opens another socket.
     opened.on('error', close)
     opened.on('message', (datagram, { address }) => receive(datagram, address))

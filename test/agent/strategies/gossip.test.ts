@@ -3,6 +3,7 @@ import { createSocket } from 'node:dgram'
 import { EventEmitter, once } from 'node:events'
 import { describe, test, type TestContext } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import { deflateSync } from 'node:zlib'
 import { findInterfaces } from '../../../agent/strategies/gossip-channel.ts'
 import { createLibclusterWire, heartbeatOf } from '../../../agent/strategies/gossip-libcluster.ts'
 import { createRollcallWire, type Heard } from '../../../agent/strategies/gossip-wire.ts'
@@ -455,8 +456,12 @@ describe('the datagrams', () => {
 
   test('of libcluster that are compressed are not inflated', () => {
     const { decode } = createLibclusterWire({})
-    const bomb = Buffer.concat([Buffer.from('heartbeat::'), Buffer.from('8350000fffff', 'hex'), Buffer.alloc(1_000)])
-    assert.deepEqual(decode(bomb), { refused: 'malformed' })
+    const term = Buffer.from('740000000177046e6f64657703614068', 'hex')
+    const plain = Buffer.concat([Buffer.from('heartbeat::'), Buffer.of(131), term])
+    const size = Buffer.of(0, 0, 0, term.length)
+    const compressed = Buffer.concat([Buffer.from('heartbeat::'), Buffer.of(131, 80), size, deflateSync(term)])
+    assert.deepEqual(decode(plain), { beat: { node: 'a@h', status: 'up' } })
+    assert.deepEqual(decode(compressed), { refused: 'malformed' })
   })
 
   test('of rollcall differ each time, and one changed bit of a sealed one is noticed', () => {
