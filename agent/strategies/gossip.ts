@@ -22,7 +22,7 @@ const GATHER_MS = 20
 // beats come at most 5 s apart, whatever ours do, and one of twenty may be lost twelve times.
 const HEARD_MS = 60_000
 const HEARD_BEATS = 12
-// Twice a mesh of 10,000 in each heartbeat; some 10 us each.
+// Twice a mesh of 10,000 in each heartbeat. A sealed one costs some 20 us: at worst 0.4 s of the default 5.
 const MAX_DATAGRAMS = 20_000
 // Above what any of the wires writes (some 600), below what the network would cut into fragments.
 const MAX_BYTES = 1_400
