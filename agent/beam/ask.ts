@@ -22,6 +22,9 @@ interface Question extends CallOptions {
   readonly lasting?: boolean
 }
 
+// What setTimeout can count; beyond it, Infinity too, it fires at once.
+const MAX_TIMER_MS = 2 ** 31 - 1
+
 /**
  * Asks over a line through a mailbox of its own, and settles with the first thing that `receive` makes of a signal. Rejects
  * with that, `rpc_timeout`, the signal's reason, or what ended the line.
@@ -55,7 +58,7 @@ export function ask(line: Line, question: Question): Promise<Term> {
     const answer = question.receive(event)
     if (answer !== undefined) settle(answer, answer instanceof RollcallError)
   })
-  const timer = setTimeout(onTimeout, timeoutMs)
+  const timer = setTimeout(onTimeout, Math.min(timeoutMs, MAX_TIMER_MS))
   signal?.addEventListener('abort', onAbort)
   try {
     question.begin(mailbox)

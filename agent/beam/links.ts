@@ -56,6 +56,8 @@ interface Dial {
 const MAX_ARRIVING = 256
 // A peer that closed our dial for its own one may still be on its way here.
 const CROSSING_MS = 500
+// Ends a dial whose peer was faster; one for all, for an error is not cheap to make.
+const SETTLED = new RollcallError('aborted', '[beam] expected one link a peer, got one already')
 
 /** No links yet. */
 export function createLinks(options: LinksOptions): Links {
@@ -105,7 +107,7 @@ export function createLinks(options: LinksOptions): Links {
         return await Promise.race([arrived, makeOwn()])
       } finally {
         dials.delete(peer)
-        ending.abort(new RollcallError('aborted', `[beam] expected one link to ${peer}, got one from it`))
+        ending.abort(SETTLED)
       }
     }
     async function makeOwn(): Promise<Connection> {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { test, type TestContext } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { dial } from '../../../agent/beam/dial.ts'
 import { atom, binary, isAtom, type Term, tuple } from '../../../agent/beam/etf.ts'
 import { type MemberNode, type MemberOptions, startMember } from '../../../agent/beam/member.ts'
@@ -133,6 +134,8 @@ test('a handler that throws, takes no calls or never answers costs the one call'
   await assert.rejects(a.call({ node: b.name, name: 'sick' }, 1), { code: 'call_failed', message: /sick/ })
   await assert.rejects(a.call({ node: b.name, name: 'deaf' }, 1), { code: 'call_failed', message: /takes no calls/ })
   await assert.rejects(a.call({ node: b.name, name: 'slow' }, 1, { timeoutMs: 20 }), { code: 'rpc_timeout' })
+  b.register('late', { call: (request) => setTimeout(20, request) })
+  assert.equal(await a.call({ node: b.name, name: 'late' }, 5, { timeoutMs: Infinity }), 5)
   const stop = new AbortController()
   const stopped = a.call({ node: b.name, name: 'slow' }, 1, { signal: stop.signal })
   stop.abort(new Error('enough'))
