@@ -30,7 +30,7 @@ export interface Agent {
   plan(): Plan | undefined
   /** Takes this node out of the mesh; nobody is dialled from then on. Rejects when the mesh could not be left. */
   leave(): Promise<void>
-  /** Ends the agent. The mesh stays as it is, unless `leaveOnExit` is set. */
+  /** Ends the agent. The mesh stays as it is, unless `leaveOnExit` is set or the agent is the node itself. */
   stop(): Promise<void>
 }
 
@@ -206,7 +206,7 @@ export function createAgent(config: Config, seams: AgentSeams = {}): Agent {
     // Nothing was opened, or opening it failed: whoever asked for it was told.
     const opened = await opening?.catch(() => undefined)
     // Who asked for one round only (cron), or never came so far, does not keep the node in the mesh and does not take it out.
-    if (config.agent.leaveOnExit && keeping && opened !== undefined) {
+    if (keeping && opened !== undefined && (config.agent.leaveOnExit || opened.distribution.isNode)) {
       await depart(opened).catch(() => undefined) // an event says so
     }
     ended.abort()

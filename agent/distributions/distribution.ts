@@ -3,6 +3,8 @@ import type { NodeName } from '../../core/node.ts'
 /** The mesh's own transport, as the agent sees it: what libcluster calls connect, disconnect and list_nodes. */
 export interface Distribution {
   readonly self: NodeName
+  /** The node ends when this closes (a member): who stops its agent takes it out of the mesh. */
+  readonly isNode?: boolean
   list(): Promise<NodeName[]>
   /** Throws a `RollcallError` with a code that a person can act on. */
   connect(node: NodeName, options: { address?: { host: string; port: number }; signal: AbortSignal }): Promise<void>

@@ -10,7 +10,7 @@ export async function openMemberDistribution(
   { self, log }: { self: NodeName; log: Log },
 ): Promise<Distribution> {
   const node = await startMember({ name: self, cookie, port, listen, hidden, tls, epmd, log })
-  return { ...distributionOf(node), close: () => node.stop() }
+  return { ...distributionOf(node), isNode: true, close: () => node.stop() }
 }
 
 /** A running member as the distribution of an agent: `createAgent(config, { distribution: distributionOf(node) })`. The node outlives the agent. */

@@ -487,6 +487,15 @@ test('a node that is to be out and is linked again by peers leaves again, ever l
   assert.deepEqual([...mesh.links].sort(), [B, C, D])
 })
 
+test('stop takes the node out where the agent is the node', async (t) => {
+  const { agent, clock, mesh } = setUp(t, { s: listing(() => [SELF, B]) }, { mesh: { isNode: true } })
+  await agent.start()
+  await clock.advance(100)
+  await agent.stop()
+  assert.deepEqual([...mesh.links], [])
+  assert.deepEqual(mesh.calls.slice(-2), ['leave', 'close'])
+})
+
 test('stop leaves the mesh as it is, and takes the node out where leaveOnExit is set', async (t) => {
   for (const leaveOnExit of [false, true]) {
     const { agent, clock, mesh } = setUp(t, { s: listing(() => [SELF, B]) }, { agent: { leaveOnExit } })

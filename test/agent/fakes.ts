@@ -19,6 +19,7 @@ export function createFakeMesh(self: NodeName, behaviour: Partial<Distribution> 
   const calls: string[] = []
   const mesh: FakeMesh = {
     self,
+    isNode: behaviour.isNode ?? false,
     links,
     calls,
     async list() {
