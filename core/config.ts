@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { awsSources } from './aws-sources.ts'
 import { quoteName, unknownName } from './config-error.ts'
 import { durationSchema } from './duration.ts'
 import type { ConfigOrigin } from './interpolation.ts'
@@ -100,6 +101,7 @@ const listen = z
 
 const allSources = {
   ...servedSources,
+  ...awsSources,
   function: functionOptionsSchema,
   exec: execOptionsSchema,
   kubernetes: kubernetesOptionsSchema,

@@ -106,16 +106,19 @@ export function servedShape(
 
 // One config may be for both: what only an agent reads is not looked at here.
 const unread = z.optional(z.unknown())
-const servedConfigSchema = z.strictObject({
-  ...servedShape(servedSources, unknownName),
-  node: unread,
-  distribution: unread,
-  agent: unread,
-})
 
-/** Validates what a function reads of a config. Throws `config` as `parseConfig` does, which also reads what is for agents. */
-export function parseServedConfig(raw: unknown, origin: ConfigOrigin): ServedConfig {
-  const { topologies, auth, log } = validate(raw, { ...origin, schema: servedConfigSchema, unknown: unknownName })
+/**
+ * Validates what a function reads of a config, where its host can ask `sources`. Throws `config` as `parseConfig` does, which also
+ * reads what is for agents.
+ */
+export function parseServedConfig(
+  raw: unknown,
+  origin: ConfigOrigin,
+  sources: Readonly<Record<string, z.ZodMiniType>> = servedSources,
+): ServedConfig {
+  const shape = servedShape(sources, unknownName)
+  const schema = z.strictObject({ ...shape, node: unread, distribution: unread, agent: unread })
+  const { topologies, auth, log } = validate(raw, { ...origin, schema, unknown: unknownName })
   return { topologies: topologyConfigs(topologies, origin.file), auth, log }
 }
 

@@ -38,6 +38,8 @@ export interface Answer {
   readonly members: readonly Member[]
 }
 
+// They know addresses, and make the names.
+const NAMES_NODES = new Set(['dns', 'ec2', 'cloudmap'])
 // `never` means on demand: callers within the same second share one ask.
 const ON_DEMAND_TTL_MS = 1_000
 // For a source without a `timeout` of its own: as long as a client waits for the function.
@@ -58,6 +60,8 @@ export function createAsker(
   const ttlMs = config.intervalMs === 0 ? ON_DEMAND_TTL_MS : config.intervalMs
   const timeoutMs = typeof options.timeout === 'number' ? options.timeout : ASK_TIMEOUT_MS
   const limitMs = timeoutMs + ASK_SLACK_MS
+  // What it remembers between two asks is its own: one for each source.
+  let loaded: Source<unknown> | undefined
   let askedAt = -Infinity
   let waitMs = ttlMs
   let flight: Promise<void> | undefined
@@ -69,7 +73,7 @@ export function createAsker(
     const timer = setTimeout(() => controller.abort(), limitMs)
     const { signal } = controller
     try {
-      const loaded = await load()
+      loaded ??= await load()
       if (loaded.look === undefined) throw new TypeError(`source ${kind} cannot be asked here`)
       return await Promise.race([loaded.look(options, { ...context, source: id, signal }), overdue(signal)])
     } catch (error) {
@@ -142,7 +146,7 @@ function loaderOf({ kind, options }: SourceConfig, loaders: SourceLoaders, path:
       `[config] ${path}: expected a kind that is asked from here (${kinds}), got ${kind}`,
     )
   }
-  if (kind !== 'dns' || options.basename !== undefined) return load
+  if (!NAMES_NODES.has(kind) || options.basename !== undefined) return load
   const message = `[config] ${path}: expected basename, got none: a function has no node name to take it from`
   throw new RollcallError('config', message)
 }

@@ -8,21 +8,21 @@ import type { Log } from './resolvers/source.ts'
 /** The environment of an edge host: variables and secrets by name. */
 export type Env = Record<string, unknown>
 
+export interface EdgeOptions extends Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs' | 'routes'> {
+  /** What the config may name: by default those sources that any host can ask. */
+  sources?: Parameters<typeof parseServedConfig>[2]
+}
+
 type Level = (typeof LOG_LEVELS)[number]
 
 /**
  * The app of an edge host, configured by the JSON in `ROLLCALL_CONFIG`. A config that is wrong cannot stop such a host:
  * every call is answered 503 `config`, and the log has the sentence that says what is wrong.
  */
-export function createEdgeApp(
-  env: Env,
-  options: Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs' | 'routes'>,
-): Hono<{ Bindings: Bindings }> {
+export function createEdgeApp(env: Env, { sources, ...options }: EdgeOptions): Hono<{ Bindings: Bindings }> {
   try {
-    const { topologies, auth, log } = parseServedConfig(read(env.ROLLCALL_CONFIG), {
-      file: 'ROLLCALL_CONFIG',
-      env,
-    })
+    const origin = { file: 'ROLLCALL_CONFIG', env }
+    const { topologies, auth, log } = parseServedConfig(read(env.ROLLCALL_CONFIG), origin, sources)
     return createApp({ ...options, topologies, auth, log: createConsoleLog(log.level) })
   } catch (error) {
     if (!(error instanceof RollcallError)) throw error

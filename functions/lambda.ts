@@ -1,4 +1,6 @@
 import { handle } from 'hono/aws-lambda'
+import { awsSources } from '../core/aws-sources.ts'
+import { servedSources } from '../core/served-config.ts'
 import { createEdgeApp } from './edge.ts'
 import { exchange, resolvConf } from './exchange.ts'
 import { description } from './host-routes.ts'
@@ -11,6 +13,7 @@ import { resolvers } from './resolvers/index.ts'
 export const handler = handle(
   createEdgeApp(process.env, {
     loaders: resolvers,
+    sources: { ...servedSources, ...awsSources },
     reach: { exchange, resolvConf },
     patienceMs: Infinity,
     routes: { '/openapi.json': description },

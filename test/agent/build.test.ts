@@ -10,7 +10,13 @@ import { temporaryFolder } from './cli-process.ts'
 const run = promisify(execFile)
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 // Words that only this package has in its code.
-const LAZY = { hono: 'hono', 'dns-packet': 'RECURSION_DESIRED', 'prom-client': 'collectDefaultMetrics' }
+const LAZY = {
+  hono: 'hono',
+  'dns-packet': 'RECURSION_DESIRED',
+  'prom-client': 'collectDefaultMetrics',
+  '@aws-sdk/client-ec2': 'reservationSet',
+  '@aws-sdk/client-servicediscovery': 'Route53AutoNaming',
+}
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let bin: string
@@ -24,6 +30,8 @@ before(async () => {
     sources:
       - static: { nodes: [a@h] }
       - dns: { query: web.test., basename: a, server: "udp://127.0.0.1:1" }
+      - ec2: { region: eu-west-1, basename: a, endpoint: "http://127.0.0.1:1" }
+      - cloudmap: { region: eu-west-1, namespace: a, service: b, basename: a, endpoint: "http://127.0.0.1:1" }
 `,
   })
   bin = join(folder.path, 'dist/agent/cli.js')
@@ -33,7 +41,8 @@ after(() => folder.remove())
 
 /** Runs the built command line, also where it is to fail. */
 async function rollcall(...args: string[]): Promise<{ stdout: string; stderr: string }> {
-  const env = { PATH: process.env['PATH'] ?? '', HOME: folder.path }
+  const aws = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' }
+  const env = { PATH: process.env['PATH'] ?? '', HOME: folder.path, ...aws }
   return await run(process.execPath, [bin, ...args], { cwd: folder.path, env }).catch((error) => error)
 }
 
@@ -52,11 +61,13 @@ test('the built command line runs with nothing beside it, from another folder', 
   assert.match((await rollcall('schema')).stdout, /json-schema\.org/)
 })
 
-test('the built command line reads YAML and asks DNS', async () => {
+test('the built command line reads YAML, and asks DNS and AWS', async () => {
   const { observations } = JSON.parse((await rollcall('look', '--json')).stdout)
-  const [listed, asked] = observations
+  const [listed, asked, ...others] = observations
   assert.deepEqual(listed.members, [{ node: 'a@h', status: 'up' }])
   assert.equal(asked.error.code, 'dns_unreachable')
+  for (const { source, error } of others) assert.equal(error.code, 'unreachable', `${source}: ${error.message}`)
+  assert.equal(others.length, 2)
 })
 
 test('what an idle agent does not need is in no chunk that it starts with', async () => {
