@@ -12,6 +12,7 @@ const PACKAGES: Record<string, string> = {
 /** Those that Debian does not have. */
 const SCRIPTS: Record<string, string> = {
   consul: '.ci/consul, which has go build it',
+  moto_server: "pip install 'moto[server]'",
 }
 
 /**
