@@ -125,6 +125,11 @@ export function leftMs(lease: Lease, at: RegistryInstant): number {
   return lease.expiresAt + (extendedMsAt(at) - lease.extendedMs) - at.now
 }
 
+/** Whether a store may delete it: it has ended by a whole lease, and no extension brings it back. */
+export function isForgotten(lease: Lease, at: RegistryInstant): boolean {
+  return leftMs(lease, at) <= -at.ttlMs
+}
+
 /** The clock after a write now. */
 function advance(at: RegistryInstant): RegistryClock {
   const { clock, now, ttlMs } = at

@@ -8,7 +8,7 @@ import {
   type UnknownName,
   unknownName,
 } from './config-error.ts'
-import { intervalSchema } from './duration.ts'
+import { durationSchema, intervalSchema } from './duration.ts'
 import { type ConfigOrigin, interpolate } from './interpolation.ts'
 import { memberSchema } from './member.ts'
 import { defaultPolicy, type Policy, policySchema } from './policy.ts'
@@ -44,6 +44,7 @@ export interface SourceConfig {
 
 export type AuthEntry = z.infer<typeof authEntrySchema>
 export type StaticOptions = z.infer<typeof staticOptionsSchema>
+export type RegistryOptions = z.infer<typeof registryOptionsSchema>
 
 const member = z.strictObject({
   ...memberSchema.shape,
@@ -56,8 +57,34 @@ const member = z.strictObject({
 export const staticOptionsSchema = z.strictObject({ name, nodes: z.array(z.union([node, member])) })
 const noneOptionsSchema = z.nullable(z.strictObject({ name }))
 
+/** Options of the `registry` source: the nodes register themselves with the function. */
+export const registryOptionsSchema = z
+  .strictObject({
+    name,
+    /** How long a lease lasts, ms: three renewals of 10 s, so that two may be lost. At least 1 s, below which a pause of a runtime ends it. */
+    ttl: z._default(durationSchema.check(z.gte(1_000, { error: 'expected a lease of at least 1s' })), 30_000),
+    /** Where the leases are kept: in the process, in a Durable Object (Workers), in a table of DynamoDB (Lambda, or several processes). */
+    store: z._default(z.enum(['memory', 'durable-object', 'dynamodb']), 'memory'),
+    table: z.optional(text),
+    region: z.optional(text),
+    endpoint: z.optional(text),
+  })
+  .check(
+    z.refine(({ store, table }) => (store === 'dynamodb') === (table !== undefined), {
+      error: 'expected table beside store: dynamodb, and only there',
+    }),
+    z.refine(({ store, region, endpoint }) => store === 'dynamodb' || (region ?? endpoint) === undefined, {
+      error: 'expected region and endpoint only beside store: dynamodb',
+    }),
+  )
+
 /** The sources that any host can ask. */
-export const servedSources = { static: staticOptionsSchema, dns: dnsOptionsSchema, none: noneOptionsSchema }
+export const servedSources = {
+  static: staticOptionsSchema,
+  dns: dnsOptionsSchema,
+  registry: registryOptionsSchema,
+  none: noneOptionsSchema,
+}
 
 const authEntrySchema = z.strictObject({
   name: text,
@@ -156,6 +183,13 @@ function sourceConfigs(
   for (const [index, entry] of entries.entries()) {
     const source = sourceConfig(entry)
     if (source.kind === 'none') continue
+    if (source.kind === 'registry' && sources.some(({ kind }) => kind === 'registry')) {
+      throw configError(
+        file,
+        ['topologies', topology, 'sources', index, 'registry'],
+        'expected one registry in a topology, got a second: whoever registers could not say in which',
+      )
+    }
     if (sources.some(({ id }) => id === source.id)) {
       throw configError(
         file,

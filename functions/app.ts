@@ -1,14 +1,19 @@
 import { type Context, Hono } from 'hono'
 import type { AuthEntry, Config } from '../core/config.ts'
-import type { RollcallError } from '../core/error.ts'
+import { parseDuration } from '../core/duration.ts'
 import { plan } from '../core/plan.ts'
-import { authorize, createAuthenticate, maySee } from './auth.ts'
+import { authorize, maySee } from './auth.ts'
 import type { SourceLoaders } from './asker.ts'
 import { createObserver, type Observer } from './observer.ts'
 import { readPlanRequest } from './plan-request.ts'
 import { problem, problemReply, type Reply } from './problem.ts'
+import { createGate } from './rate-limit.ts'
+import { createRegistryRoutes, type Seen } from './registry-routes.ts'
+import { createRegistry, type Registry } from './resolvers/registry.ts'
 import type { Log, SourceContext } from './resolvers/source.ts'
+import type { Stores } from './stores/store.ts'
 import type { View } from './view.ts'
+import { createWaiters, type Waiters } from './waiters.ts'
 
 export interface AppOptions {
   topologies: Config['topologies']
@@ -16,6 +21,8 @@ export interface AppOptions {
   auth?: Config['auth'] | undefined
   /** The kinds of source that this host can ask; a topology with another is a `config` error. */
   loaders: SourceLoaders
+  /** Where leases can be kept on this host: none by default, and a topology with a registry is a `config` error. */
+  stores?: Stores | undefined
   log: Log
   /** Ms since the Unix epoch. */
   now?: (() => number) | undefined
@@ -25,6 +32,8 @@ export interface AppOptions {
   patienceMs?: number | undefined
   /** Throws at what the host refuses before anything else is looked at. */
   admit?: ((request: Request) => void) | undefined
+  /** Present where a caller may wait for a change (`?wait=`); its abort ends every wait. Absent, all are answered at once. */
+  waits?: AbortSignal | undefined
   /** What only some hosts answer, by path (host-routes.ts has them). */
   routes?: Readonly<Record<string, Route>> | undefined
 }
@@ -43,17 +52,21 @@ interface Admitted {
   readonly observer: Observer
 }
 
-type Call = Context<{ Bindings: Bindings }>
+/** A request under way. */
+export type Call = Context<{ Bindings: Bindings }>
 
-const METHODS = ['GET', 'POST']
+const METHODS = ['GET', 'POST', 'PUT', 'DELETE']
+// Well below the minute after which most proxies and load balancers give up on an answer.
+const MAX_WAIT_MS = 30_000
 const REQUEST_ID = /^[\w.-]{1,64}$/
 const UNCACHED = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
+const UNWAITED = { 'Rollcall-Wait': 'no' }
 // An intermediary may keep a list of members, and asks each time whether it still holds: an old one is worse than a late one.
 const REVALIDATED = { ...UNCACHED, 'Cache-Control': 'private, no-cache' }
 
 /** Builds the HTTP API of the given topologies, for any host that speaks `fetch`. Throws `config` when one of them cannot be served here. */
 export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
-  const { log, now = Date.now, admit, routes = {} } = options
+  const { log, now = Date.now, admit, routes = {}, loaders, stores = {}, waits } = options
   const context = {
     now,
     log,
@@ -61,10 +74,17 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     ...options.reach,
   }
   const observers = new Map<string, Observer>()
+  const registries = new Map<string, Registry>()
+  const waiters = new Map<Observer, Waiters>()
   for (const [topology, config] of Object.entries(options.topologies)) {
-    observers.set(topology, createObserver({ ...options, topology, config, context }))
+    const registry = createRegistry({ topology, config, stores, context })
+    if (registry !== undefined) registries.set(topology, registry)
+    const known = registry === undefined ? loaders : { ...loaders, registry: async () => registry.source }
+    const observer = createObserver({ ...options, loaders: known, topology, config, context })
+    observers.set(topology, observer)
+    if (waits !== undefined) waiters.set(observer, createWaiters(observer, waits))
   }
-  const authenticate = createAuthenticate(options.auth)
+  const authenticate = createGate(options.auth, now)
   const app = new Hono<{ Bindings: Bindings }>()
 
   /** One way for every call: an id, an answer or a problem, a line in the log. */
@@ -81,7 +101,8 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
 
     function fail(error: unknown): Response {
       const reply = problemReply(error)
-      if (reply.status === 500) log.error({ id, err: error }, 'a request failed')
+      if (reply.status === 500 || (error instanceof Error && error.cause !== undefined))
+        log.error({ id, err: error }, 'a request failed')
       return send(reply)
     }
 
@@ -95,7 +116,7 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   }
 
   /** The caller and what it asks about, once both are known to go together. */
-  function admitted(c: Call, verb: 'read' | 'plan'): Admitted | Promise<Admitted> {
+  function admitted(c: Call, verb: AuthEntry['verbs'][number]): Admitted | Promise<Admitted> {
     return after(authenticate(c.req.header('authorization')), (caller) => {
       const topology = c.req.param('topology') ?? ''
       authorize(caller, { verb, topology })
@@ -121,17 +142,38 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   }
 
   function listMembers(c: Call): Reply | Promise<Reply> {
-    return after(admitted(c, 'read'), ({ observer }) => after(refreshed(c, observer), () => membersReply(c, observer)))
+    return after(admitted(c, 'read'), ({ observer }) =>
+      after(refreshed(c, observer), () => after(waited(c, observer), (refusal) => membersReply(c, observer, refusal))),
+    )
   }
 
-  function membersReply(c: Call, observer: Observer): Reply {
-    const view = observer.view()
-    if (view === undefined) throw noAnswerYet(observer)
+  /** Waits for another view than the caller has, for as long as it says; gives the header that says why not. */
+  function waited(c: Call, observer: Observer): object | undefined | Promise<undefined> {
+    const wait = c.req.query('wait')
+    if (wait === undefined) return undefined
+    const ms = parseDuration(wait)
+    if (ms === undefined) throw problem('bad_query', 'function', '?wait= with a duration like 25s, got another text')
+    const here = waiters.get(observer)
+    if (here === undefined) return UNWAITED
+    const etag = observer.view()?.etag
+    if (etag === undefined || !names(c.req.header('if-none-match'), etag)) return undefined
+    return here.wait(etag, { ms: Math.min(ms, MAX_WAIT_MS), signal: c.req.raw.signal }) ?? UNWAITED
+  }
+
+  function membersReply(c: Call, observer: Observer, refusal: object | undefined): Reply {
+    const view = viewOf(observer)
     const time = now()
-    const headers: Record<string, string> = { ...REVALIDATED, ETag: view.etag, ...agesOf(view, time) }
-    if (c.req.query('wait') !== undefined) headers['Rollcall-Wait'] = 'no'
+    const headers = { ...REVALIDATED, ETag: view.etag, ...agesOf(view, time), ...refusal }
     if (names(c.req.header('if-none-match'), view.etag)) return { status: 304, headers, body: null }
     return ok(view.render(time), headers)
+  }
+
+  async function seen(c: Call, observer: Observer): Promise<Seen> {
+    await refreshed(c, observer)
+    const view = viewOf(observer)
+    const time = now()
+    const headers = { ETag: view.etag, ...agesOf(view, time) }
+    return { revision: view.revision, render: () => view.render(time), headers }
   }
 
   async function makePlan(c: Call): Promise<Reply> {
@@ -158,6 +200,9 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   app.get('/v1/topologies', answering(listTopologies))
   app.get('/v1/topologies/:topology/members', answering(listMembers))
   app.post('/v1/topologies/:topology/plan', answering(makePlan))
+  const members = createRegistryRoutes({ registries, admitted: async (c) => await admitted(c, 'register'), seen })
+  app.put('/v1/topologies/:topology/members/:node', answering(members.register))
+  app.delete('/v1/topologies/:topology/members/:node', answering(members.leave))
   app.get(
     '/healthz',
     answering(() => ok('{"status":"ok"}', UNCACHED)),
@@ -184,9 +229,11 @@ function ok(body: string, headers: Reply['headers']): Reply {
   return { status: 200, headers, body }
 }
 
-function noAnswerYet(observer: Observer): RollcallError {
+function viewOf(observer: Observer): View {
+  const view = observer.view()
+  if (view !== undefined) return view
   const sentence = 'an answer of a source, got none yet: /v1/topologies and the log say which fail'
-  return problem('no_answer_yet', 'function', sentence, observer.retryAfterMs())
+  throw problem('no_answer_yet', 'function', sentence, observer.retryAfterMs())
 }
 
 function agesOf(view: View, time: number): Record<string, string> {

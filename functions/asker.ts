@@ -24,6 +24,8 @@ export interface Asker {
   readonly limitMs: number
   /** The ask under way, begun now if it is due; undefined while the last one is fresh. */
   due(keepAlive?: (ask: Promise<void>) => void): Promise<void> | undefined
+  /** What it said holds no longer: the next `due` asks, whatever is under way. */
+  expire(): void
   last(): Observation | undefined
   /** What it said last; undefined when it fails now and said that longer than `stale` ago. */
   answer(): Answer | undefined
@@ -63,6 +65,7 @@ export function createAsker(
   // What it remembers between two asks is its own: one for each source.
   let loaded: Source<unknown> | undefined
   let askedAt = -Infinity
+  let [turns, noted] = [0, 0]
   let waitMs = ttlMs
   let flight: Promise<void> | undefined
   let last: Observation | undefined
@@ -85,9 +88,12 @@ export function createAsker(
 
   async function ask(time: number): Promise<void> {
     askedAt = time
+    const turn = ++turns
     const observation = await look()
-    if (askedAt !== time) return // taken for dead, and asked again since
-    flight = undefined
+    if (turn === turns) flight = undefined
+    // One that was taken for dead, or began before a write, must not hide what a later one said.
+    if (turn < noted) return
+    noted = turn
     note(observation)
   }
 
@@ -123,6 +129,9 @@ export function createAsker(
     },
     hasAnswered: () => answer !== undefined,
     retryAfterMs: () => Math.max(0, askedAt + waitMs - now()),
+    expire() {
+      askedAt = -Infinity
+    },
 
     due(keepAlive) {
       const time = now()

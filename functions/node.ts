@@ -10,6 +10,7 @@ import { description, readiness } from './host-routes.ts'
 import { problem } from './problem.ts'
 import { resolvers } from './resolvers/index.ts'
 import type { Log } from './resolvers/source.ts'
+import { stores } from './stores/index.ts'
 
 export interface ServeOptions {
   config: Config
@@ -40,10 +41,13 @@ export async function serve({ config, log, port = 8787, host = '127.0.0.1' }: Se
     const message = `[serve] expected auth in the config to serve on ${host}, got none: list tokens (rollcall token makes one) or say auth: none`
     throw new RollcallError('auth_not_configured', message)
   }
+  const ending = new AbortController()
   const app = createApp({
     topologies: config.topologies,
     auth: config.auth ?? 'none',
     loaders: resolvers,
+    stores,
+    waits: ending.signal,
     reach: { exchange, resolvConf },
     log,
     routes: { '/openapi.json': description, '/readyz': readiness },
@@ -55,7 +59,14 @@ export async function serve({ config, log, port = 8787, host = '127.0.0.1' }: Se
   const { port: taken } = server.address() as AddressInfo
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${taken}`
   log.info({ url, topologies: Object.keys(config.topologies) }, 'serving')
-  return { url, close: () => close(server) }
+  return {
+    url,
+    close() {
+      // Who waits for a change would else hold it up for as long as it waits.
+      ending.abort()
+      return close(server)
+    },
+  }
 }
 
 function listen(server: Server, { port, host }: { port: number; host: string }): Promise<void> {

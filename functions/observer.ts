@@ -28,6 +28,10 @@ export interface Observer {
   observations(): Observation[]
   /** How long until a source may be asked again, in ms. */
   retryAfterMs(): number
+  /** What the source of this id said holds no longer, for somebody has just told it more: the next `refresh` asks it. */
+  expire(source: string): void
+  /** Calls back after every ask that ended. */
+  onAnswer(listener: () => void): void
 }
 
 // A client gives up after 5 s.
@@ -38,8 +42,10 @@ export function createObserver(options: ObserverOptions): Observer {
   const { topology, config, patienceMs = PATIENCE_MS } = options
   const { now } = options.context
   let built: { view: View | undefined; until: number } | undefined
+  const listeners: (() => void)[] = []
   const changed = () => {
     built = undefined
+    for (const listener of listeners) listener()
   }
   const askers = config.sources.map((source) => createAsker(source, { ...options, changed }))
   const answers = () => askers.flatMap((asker) => asker.answer() ?? [])
@@ -85,6 +91,8 @@ export function createObserver(options: ObserverOptions): Observer {
       }),
 
     retryAfterMs: () => Math.min(...askers.map((asker) => asker.retryAfterMs())),
+    expire: (source) => askers.find(({ id }) => id === source)?.expire(),
+    onAnswer: (listener) => void listeners.push(listener),
   }
 }
 

@@ -4,6 +4,7 @@ import { nodeNameSchema } from '../core/member.ts'
 import { membersDocumentSchema, planDocumentSchema, problemSchema, topologiesDocumentSchema } from '../core/wire.ts'
 import { planRequestSchema } from './plan-request.ts'
 import { PROBLEMS, type ProblemCode } from './problem.ts'
+import { registeredDocumentSchema, registrationSchema } from './registry-routes.ts'
 
 /** The OpenAPI 3.1 document of the HTTP API, built from the schemas that the code itself uses. */
 export function openapiDocument(): object {
@@ -35,17 +36,50 @@ export function openapiDocument(): object {
             {
               name: 'wait',
               in: 'query',
-              description: 'How long to wait for a change. Answered at once, with Rollcall-Wait: no.',
-              schema: { type: 'string', maxLength: 16 },
+              description:
+                'How long to wait, with If-None-Match, for something else than the caller has: 25s, at most 30s. A host that cannot wait answers at once, with Rollcall-Wait: no.',
+              schema: { type: 'string', pattern: '^\\d+(\\.\\d+)?(ms|s|m|h)$' },
             },
           ],
           responses: {
-            200: { ...json('The members.', 'Members'), headers: { ETag, ...AGES } },
+            200: { ...json('The members.', 'Members'), headers: { ETag, ...AGES, 'Rollcall-Wait': WAIT } },
             304: {
               description: 'Unchanged. A new observation only if the age says that a source was asked again.',
-              headers: { ETag, ...AGES },
+              headers: { ETag, ...AGES, 'Rollcall-Wait': WAIT },
             },
-            ...problems(...DENIALS, 'topology_forbidden', 'unknown_topology', 'no_answer_yet'),
+            ...problems('bad_query', ...DENIALS, 'topology_forbidden', 'unknown_topology', 'no_answer_yet'),
+          },
+        },
+      },
+      '/v1/topologies/{topology}/members/{node}': {
+        put: {
+          operationId: 'register',
+          summary: 'Registers a node, or renews its lease: every third of it.',
+          parameters: [TOPOLOGY, NODE, PREFER],
+          requestBody: { required: true, content: { 'application/json': { schema: ref('Registration') } } },
+          responses: {
+            200: registered('The lease.'),
+            ...problems('bad_body', ...REGISTRY_DENIALS, 'left', 'body_too_large', 'registry_full'),
+          },
+        },
+        delete: {
+          operationId: 'leave',
+          summary: 'Takes a node out: others see it as leaving, until the lease after its own has ended.',
+          parameters: [
+            TOPOLOGY,
+            NODE,
+            PREFER,
+            {
+              name: 'id',
+              in: 'query',
+              required: true,
+              description: 'That of the registration.',
+              schema: { type: 'string' },
+            },
+          ],
+          responses: {
+            200: registered('It is out, or was not known.'),
+            ...problems('bad_query', ...REGISTRY_DENIALS, 'replaced'),
           },
         },
       },
@@ -97,6 +131,8 @@ export function openapiDocument(): object {
         Members: schema(membersDocumentSchema),
         PlanRequest: schema(planRequestSchema),
         Plan: schema(planDocumentSchema),
+        Registration: schema(registrationSchema),
+        Registered: schema(registeredDocumentSchema),
         Problem: schema(problemSchema),
       },
       securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'A token of `rollcall token`.' } },
@@ -104,8 +140,28 @@ export function openapiDocument(): object {
   }
 }
 
-const DENIALS: ProblemCode[] = ['unauthenticated', 'verb_forbidden', 'auth_not_configured', 'internal']
+const DENIALS: ProblemCode[] = [
+  'unauthenticated',
+  'verb_forbidden',
+  'too_many_requests',
+  'auth_not_configured',
+  'config',
+  'internal',
+]
+const REGISTRY_DENIALS: ProblemCode[] = [
+  ...DENIALS,
+  'bad_node',
+  'topology_forbidden',
+  'node_forbidden',
+  'unknown_topology',
+  'no_registry',
+  'no_answer_yet',
+  'store_unavailable',
+]
 const TOPOLOGY = { name: 'topology', in: 'path', required: true, schema: { type: 'string' } }
+const NODE = { name: 'node', in: 'path', required: true, schema: { type: 'string', maxLength: 255 } }
+const PREFER = header('Prefer', 'return=representation for the members document too, in the same object.')
+const WAIT = { description: 'no: it was not waited.', schema: { const: 'no' } }
 const ETag = { description: 'W/"<revision>".', schema: { type: 'string' } }
 const AGES = {
   Age: { description: 'How long ago the oldest answer in it was asked for, in seconds.', schema: { type: 'integer' } },
@@ -122,6 +178,16 @@ function ref(name: string): object {
 
 function json(description: string, name: string): object {
   return { description, content: { 'application/json': { schema: ref(name) } } }
+}
+
+/** What a change of the registry answers: with the members document in it where that was preferred. */
+function registered(description: string): object {
+  const either = { anyOf: [ref('Registered'), { allOf: [ref('Registered'), ref('Members')] }] }
+  return {
+    description,
+    headers: { ETag, ...AGES, 'Preference-Applied': { schema: { const: 'return=representation' } } },
+    content: { 'application/json': { schema: either } },
+  }
 }
 
 function status(value: string): object {

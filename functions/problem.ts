@@ -13,7 +13,9 @@ const TITLES = {
   403: 'Forbidden',
   404: 'Not Found',
   405: 'Method Not Allowed',
+  409: 'Conflict',
   413: 'Content Too Large',
+  429: 'Too Many Requests',
   500: 'Internal Server Error',
   503: 'Service Unavailable',
 }
@@ -22,6 +24,8 @@ const TITLES = {
 export const PROBLEMS = {
   bad_body: 400,
   bad_state: 400,
+  bad_node: 400,
+  bad_query: 400,
   unauthenticated: 401,
   verb_forbidden: 403,
   topology_forbidden: 403,
@@ -29,11 +33,17 @@ export const PROBLEMS = {
   host_forbidden: 403,
   not_found: 404,
   unknown_topology: 404,
+  no_registry: 404,
   method_not_allowed: 405,
+  left: 409,
+  replaced: 409,
   body_too_large: 413,
+  too_many_requests: 429,
   internal: 500,
   no_answer_yet: 503,
   not_ready: 503,
+  registry_full: 503,
+  store_unavailable: 503,
   auth_not_configured: 503,
   config: 503,
 } as const satisfies Record<string, keyof typeof TITLES>
@@ -58,6 +68,6 @@ export function problemReply(error: unknown): Reply {
   }
   if (status === 401) headers['WWW-Authenticate'] = 'Bearer realm="rollcall"'
   // Whole seconds, never 0: RFC 9110, section 10.2.3.
-  if (status === 503) headers['Retry-After'] = String(Math.max(1, Math.ceil(retryAfterMs / 1_000)))
+  if (status === 503 || status === 429) headers['Retry-After'] = String(Math.max(1, Math.ceil(retryAfterMs / 1_000)))
   return { status, headers, body: JSON.stringify({ type: 'about:blank', title: TITLES[status], status, code, detail }) }
 }

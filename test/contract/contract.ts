@@ -10,6 +10,7 @@ import {
 } from '../../core/wire.ts'
 import { revisionOf } from '../../core/revision.ts'
 import openapi from '../../functions/public/openapi.json' with { type: 'json' }
+import { describeRegistry } from './registry-contract.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
 /** A function that runs somewhere. */
@@ -24,22 +25,30 @@ export interface ContractOptions {
   name: string
   /** Starts the function with this config, as plain data. */
   start: (config: object) => Promise<Host>
+  /** Options of the registry source, as this host keeps leases; absent where it keeps none. */
+  registry?: object
+  /** Where a caller may wait for a change. */
+  waits: 'everywhere' | 'registry' | 'nowhere'
   /** One line that says why not, or false. */
   skip?: string | false
 }
 
-const TOKEN = 'b0Q5zq8nX3vC7kJ1sR9mW4yT6uL2pF0aHdGeIiNoKxE'
+export const TOKEN = 'b0Q5zq8nX3vC7kJ1sR9mW4yT6uL2pF0aHdGeIiNoKxE'
+/** A token for nodes named app@10.… alone. */
+export const NODE_TOKEN = 'h7Lk2Vw9cY4nB8xQ1zM6tR3sJ5dF0gPaUeIoKyNvTbw'
+/** A token that may only read. */
+export const READER_TOKEN = 'Qm3Zt8Kx5Vb1Nc7Ls4Wd9Rf2Yg6Hj0PaEiUoTkMvSxq'
 const CALLERS = 1_000
 
 /** What a function does over HTTP, wherever it runs: every host must pass it on its real runtime. */
-export function describeContract({ name, start, skip = false }: ContractOptions): void {
+export function describeContract({ name, start, registry, waits, skip = false }: ContractOptions): void {
   describe(`the function on ${name}`, { skip }, () => {
     let upstream: Upstream
     let host: Host
 
     before(async () => {
       upstream = await startUpstream()
-      host = await start(configFor(upstream.server))
+      host = await start(configFor(upstream.server, registry))
     })
 
     after(async () => {
@@ -89,14 +98,14 @@ export function describeContract({ name, start, skip = false }: ContractOptions)
       ])
     })
 
-    it('answers 304 with an age to whoever has the revision, and says that it does not wait', async () => {
+    it('answers 304 with an age to whoever has the revision, and says where it does not wait', async () => {
       const first = await get('/v1/topologies/fixed/members')
       const etag = first.headers.get('etag') ?? ''
       const { revision } = membersDocumentSchema.parse(await first.json())
       assert.equal(etag, `W/"${revision}"`)
-      const second = await get('/v1/topologies/fixed/members?wait=20s', { 'if-none-match': etag })
+      const second = await get('/v1/topologies/fixed/members?wait=50ms', { 'if-none-match': etag })
       assert.deepEqual([second.status, await second.text()], [304, ''])
-      assert.equal(second.headers.get('rollcall-wait'), 'no')
+      assert.equal(second.headers.get('rollcall-wait'), waits === 'everywhere' ? null : 'no')
       for (const { headers } of [first, second]) {
         assert.match(headers.get('age') ?? '', /^\d+$/)
         assert.match(headers.get('rollcall-age-ms') ?? '', /^\d+$/)
@@ -178,7 +187,7 @@ export function describeContract({ name, start, skip = false }: ContractOptions)
       const { topologies } = topologiesDocumentSchema.parse(await (await get('/v1/topologies')).json())
       assert.deepEqual(
         topologies.map(({ topology }) => topology),
-        ['steady', 'brisk', 'held', 'broken', 'fixed'],
+        ['steady', 'brisk', 'held', 'broken', 'fixed', ...(registry === undefined ? [] : ['registered', 'crowded'])],
       )
     })
 
@@ -209,6 +218,8 @@ export function describeContract({ name, start, skip = false }: ContractOptions)
       }
       assert.equal((await host.fetch('/healthz')).status, 200)
     })
+
+    if (registry !== undefined) describeRegistry({ host: () => host, waits: waits !== 'nowhere' })
   })
 }
 
@@ -220,7 +231,7 @@ export async function refusal(response: Response): Promise<[number, string]> {
   return [status, code]
 }
 
-function configFor(server: string): object {
+function configFor(server: string, registry: object | undefined): object {
   const topology = (query: string, interval: string, options = {}) => ({
     interval,
     sources: [{ dns: { query, server, types: ['A'], basename: 'app', ...options } }],
@@ -232,9 +243,22 @@ function configFor(server: string): object {
     held: topology('held.test', '1h'),
     broken: topology('broken.test', '1h'),
     fixed,
-    hidden: fixed,
+    ...(registry && {
+      registered: { interval: '1h', sources: [{ registry }] },
+      crowded: { interval: '1h', sources: [{ registry }], policy: { maxMembers: 2 } },
+    }),
+    hidden: { ...fixed, sources: [registry === undefined ? fixed.sources[0] : { registry }] },
   }
   const visible = Object.keys(topologies).filter((topology) => topology !== 'hidden')
-  const sha256 = createHash('sha256').update(TOKEN).digest('hex')
-  return { topologies, auth: [{ name: 'contract', sha256, topologies: visible }], log: { level: 'silent' } }
+  const entry = (token: string, options: object) => ({
+    sha256: createHash('sha256').update(token).digest('hex'),
+    topologies: visible,
+    ...options,
+  })
+  const auth = [
+    entry(TOKEN, { name: 'contract', verbs: ['read', 'plan', 'register'] }),
+    entry(NODE_TOKEN, { name: 'nodes', verbs: ['register'], nodes: 'app@10.*' }),
+    entry(READER_TOKEN, { name: 'reader', verbs: ['read'] }),
+  ]
+  return { topologies, auth, log: { level: 'silent' } }
 }

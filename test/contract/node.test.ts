@@ -16,6 +16,8 @@ function configOf(raw: object): Config {
 
 describeContract({
   name: 'Node',
+  registry: {},
+  waits: 'everywhere',
   async start(config) {
     const { url, close } = await serve({ config: configOf(config), log: createMemoryLog(), port: 0 })
     return { fetch: (path, init) => fetch(url + path, init), close }

@@ -22,6 +22,7 @@ async function startWorker(vars: Record<string, string>): Promise<Host & { logs:
 
 describeContract({
   name: 'Cloudflare Workers',
+  waits: 'nowhere',
   start: (config) => startWorker({ ROLLCALL_CONFIG: JSON.stringify(config) }),
 })
 

@@ -8,6 +8,7 @@ const skip = missingLambda()
 for (const front of ['function-url', 'http-api'] satisfies Front[]) {
   describeContract({
     name: `AWS Lambda behind ${front}`,
+    waits: 'nowhere',
     start: (config) => startLambda({ ROLLCALL_CONFIG: JSON.stringify(config) }, front),
     skip,
   })
