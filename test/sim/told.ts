@@ -1,0 +1,116 @@
+import type { Observation } from '../../core/member.ts'
+import type { NodeName } from '../../core/node.ts'
+import type { Plan, PlanInput } from '../../core/plan.ts'
+
+/**
+ * What an agent was told and what it decided, kept by somebody who read the design and not the core: only what an invariant
+ * needs, and each figure so that the core may be stricter but never laxer.
+ */
+export interface Told {
+  readonly sources: Map<string, SourceTold>
+  /** Decided to go, and not named since. */
+  readonly removed: Set<NodeName>
+  /** When each removal was decided, in ms since the run began. */
+  removedAt: { node: NodeName; at: number }[]
+  /** Takes in what a plan was given. */
+  hear(input: PlanInput, at: number): void
+  /** Takes in what the plan decided. */
+  note(plan: Plan, at: number): void
+  /** The sources that know a node. */
+  knowers(node: NodeName): SourceTold[]
+  known(): Set<NodeName>
+}
+
+export interface SourceTold {
+  outcome: 'complete' | 'partial' | 'failed' | undefined
+  /** `at` of the newest answer that counts. */
+  at: number
+  /** Whom its last answer named. */
+  listed: ReadonlySet<NodeName>
+  /** Whom its last answer called leaving. */
+  leaving: ReadonlySet<NodeName>
+  /** How many complete answers it has given. */
+  completes: number
+  /** Whom it named before and does not name now: how many complete answers it had given by then, and whether the link stands since. */
+  readonly left: Map<NodeName, { completes: number; linked: boolean }>
+  /** Whom it brought back though their links had stood, and when. */
+  readonly returned: Map<NodeName, number>
+}
+
+/** Knows nothing yet. */
+export function createTold(confirmMs: number): Told {
+  const sources = new Map<string, SourceTold>()
+  const removed = new Set<NodeName>()
+
+  function hearOne(input: PlanInput, observation: Observation, at: number): void {
+    const source = sources.get(observation.source) ?? newSource()
+    sources.set(observation.source, source)
+    if (Math.min(observation.at, input.now) <= source.at) return
+    source.at = Math.min(observation.at, input.now)
+    source.outcome = observation.outcome
+    if (observation.outcome === 'failed') return
+    const names = new Set(observation.members.map(({ node }) => node))
+    for (const node of names) {
+      removed.delete(node)
+      if (source.left.get(node)?.linked) source.returned.set(node, at)
+      source.left.delete(node)
+    }
+    for (const node of source.listed) {
+      if (names.has(node)) continue
+      const linked = observation.outcome === 'complete' && (input.links.includes(node) || node === input.self)
+      source.left.set(node, { completes: source.completes, linked })
+    }
+    source.listed = names
+    source.leaving = new Set(observation.members.flatMap(({ node, status }) => (status === 'leaving' ? [node] : [])))
+    if (observation.outcome === 'complete') source.completes++
+  }
+
+  const told: Told = {
+    sources,
+    removed,
+    removedAt: [],
+
+    hear(input, at) {
+      const links = new Set(input.links)
+      for (const source of sources.values()) {
+        // A clock that was set back: what was said is from now, at the latest.
+        source.at = Math.min(source.at, input.now)
+        for (const [node, left] of source.left) left.linked &&= links.has(node) || node === input.self
+      }
+      for (const { observations } of Object.values(input.topologies)) {
+        for (const observation of observations) hearOne(input, observation, at)
+      }
+    },
+
+    note({ events }, at) {
+      for (const { type, node } of events) {
+        if (node === undefined) continue
+        if (type === 'member_absent') {
+          removed.add(node)
+          told.removedAt.push({ node, at })
+        }
+        if (type === 'member_forgotten') for (const { left } of sources.values()) left.delete(node)
+      }
+      told.removedAt = told.removedAt.filter((each) => at - each.at < confirmMs)
+    },
+
+    knowers: (node) => [...sources.values()].filter(({ listed, left }) => listed.has(node) || left.has(node)),
+
+    known() {
+      return new Set([...sources.values()].flatMap(({ listed, left }) => [...listed, ...left.keys()]))
+    },
+  }
+  return told
+}
+
+function newSource(): SourceTold {
+  return {
+    outcome: undefined,
+    at: -Infinity,
+    listed: new Set(),
+    leaving: new Set(),
+    completes: 0,
+    left: new Map(),
+    returned: new Map(),
+  }
+}

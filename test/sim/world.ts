@@ -1,0 +1,348 @@
+import type { NodeName } from '../../core/node.ts'
+import type { Plan, PlanInput } from '../../core/plan.ts'
+import { defaultPolicy, type Policy } from '../../core/policy.ts'
+import type { State } from '../../core/state.ts'
+import { type Beam, createBeam, type DialEnd } from './beam.ts'
+import { between, chance } from './chance.ts'
+import { createHistory, type History } from './history.ts'
+import { createMachine, type Machine, on } from './machine.ts'
+import { createNetwork, type Network, type NetworkFault } from './network.ts'
+import { createPlatform, type Platform } from './platform.ts'
+import type { Scenario } from './scenario.ts'
+import { createSource, type SimulatedSource } from './source.ts'
+import type { Step } from './step.ts'
+import type { Decide, Driver, Surroundings } from './surroundings.ts'
+import { createTime, type Time } from './time.ts'
+
+/** How agents decide and cut in a run: rollcall, or a peer in its place. */
+export interface Contender {
+  readonly name: string
+  /** A decision with a memory of its own, one for each agent. */
+  decide(): Decide
+  /** `own_agent`: a node's own agent takes it out. `disconnect_node`: the link is cut from one side. */
+  readonly cutting: 'own_agent' | 'disconnect_node'
+}
+
+/** An agent as those who watch the run see it. */
+export interface AgentView {
+  readonly self: NodeName
+  readonly machine: Machine
+  readonly policy: Policy
+  readonly intervalMs: number
+  readonly startedAt: number
+  plan: Plan | undefined
+}
+
+/** Who is told of what happens in a run. */
+export interface Witness {
+  /** An agent began, without any memory or with that of the one before. */
+  began?(agent: AgentView, keepsState: boolean): void
+  planned?(agent: AgentView, input: PlanInput, plan: Plan): void
+  linkChanged?(a: NodeName, b: NodeName, up: boolean, why: string): void
+  dialled?(from: NodeName, to: NodeName): void
+  /** A cut was ordered and is about to be made. */
+  cutting?(from: NodeName, to: NodeName): void
+  /** The last fault of the network has ended. */
+  healed?(): void
+  /** Once a virtual minute. */
+  minute?(): void
+}
+
+/** All there is in a run. */
+export interface World {
+  readonly scenario: Scenario
+  readonly time: Time
+  readonly history: History
+  readonly network: Network
+  readonly platform: Platform
+  readonly beam: Beam
+  readonly sources: ReadonlyMap<string, SimulatedSource>
+  readonly machines: ReadonlyMap<NodeName, Machine>
+  readonly agents: ReadonlyMap<NodeName, AgentView>
+  readonly witnesses: Witness[]
+  /** Since when nothing happened to the world and nothing is wrong with it; Infinity while something is. */
+  calmSince(): number
+  /** Since when nothing is wrong with the network; Infinity while something is. */
+  networkWellSince(): number
+}
+
+export interface WorldOptions {
+  seed: number
+  contender: Contender
+  makeDriver: (around: Surroundings) => Driver
+}
+
+// Where all clocks begin: any instant does, but 0 would hide a mistake with unset times.
+const EPOCH_MS = 1_700_000_000_000
+// How far apart the nodes of a scenario start.
+const START_SPREAD_MS = 3_000
+
+/** Makes the world of a scenario; it lives when its time runs. */
+export function createWorld(scenario: Scenario, { seed, contender, makeDriver }: WorldOptions): World {
+  const time = createTime()
+  const { now } = time
+  const history = createHistory(now)
+  const machines = new Map<NodeName, Machine>()
+  const agents = new Map<NodeName, AgentView>()
+  const drivers = new Map<NodeName, Driver>()
+  const listeners = new Map<NodeName, Set<(node: NodeName, up: boolean) => void>>()
+  const states = new Map<NodeName, State>()
+  const witnesses: Witness[] = []
+  const agentless = new Set(scenario.agentless)
+  const platform = createPlatform(now)
+  const network = createNetwork(recheck, time.after)
+  const beam = createBeam({
+    time,
+    network,
+    machine: (node) => machines.get(node),
+    random: chance(seed, 'beam'),
+    changed: noteLink,
+    kind: scenario.mesh ?? 'beam',
+  })
+  const sources = new Map(
+    Object.entries(scenario.sources ?? { dns: {} }).map(([id, options]) => {
+      return [id, createSource(id, options, { platform, now, random: chance(seed, 'source', id) })]
+    }),
+  )
+  const policy = { ...defaultPolicy, ...scenario.policy }
+  const intervalMs = scenario.intervalMs ?? 5_000
+  let wrong = 0
+  let changedAt = 0
+  let wellAt = 0
+  let lives = 0
+
+  function recheck(): void {
+    beam.recheck()
+  }
+
+  function noteLink(a: NodeName, b: NodeName, up: boolean, why: string): void {
+    history.note(`${up ? 'link' : 'lost'} ${a} ${b}: ${why}`)
+    for (const witness of witnesses) witness.linkChanged?.(a, b, up, why)
+    for (const [node, peer] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      const machine = machines.get(node)
+      if (machine === undefined) continue
+      on(machine, () => {
+        for (const listener of listeners.get(node) ?? []) listener(peer, up)
+      })
+    }
+  }
+
+  function start(node: NodeName): void {
+    end(node, 'down')
+    const machine = createMachine(node, `life-${++lives}`, now())
+    machines.set(node, machine)
+    platform.list(node, machine.id)
+    if (!agentless.has(node)) startAgent(machine, true)
+  }
+
+  function startAgent(machine: Machine, keepState: boolean): void {
+    const { node } = machine
+    drivers.get(node)?.kill()
+    listeners.set(node, new Set())
+    if (!keepState) states.delete(node)
+    const view: AgentView = { self: node, machine, policy, intervalMs, startedAt: now(), plan: undefined }
+    agents.set(node, view)
+    for (const witness of witnesses) witness.began?.(view, states.has(node))
+    const driver = makeDriver(surroundings(view))
+    drivers.set(node, driver)
+    driver.start()
+  }
+
+  function end(node: NodeName, power: 'down' | 'off'): void {
+    const machine = machines.get(node)
+    drivers.get(node)?.kill()
+    drivers.delete(node)
+    agents.delete(node)
+    listeners.delete(node)
+    if (machine === undefined || machine.power !== 'up') return
+    machine.power = power
+    recheck()
+  }
+
+  function surroundings(view: AgentView): Surroundings {
+    const { self, machine } = view
+    const random = chance(seed, 'agent', self, machine.id)
+    const decide = contender.decide()
+    const wallClock = () => EPOCH_MS + now() + machine.clockOffsetMs
+    const here = (run: () => void) => on(machine, run)
+
+    function cut(node: NodeName, reason: string, ended: DialEnd): void {
+      history.note(`cut ${self} ${node}: ${reason}`)
+      if (contender.cutting === 'disconnect_node') {
+        for (const witness of witnesses) witness.cutting?.(self, node)
+        beam.disconnectNode(self, node)
+        return ended()
+      }
+      const target = machines.get(node)
+      time.after(2 * network.latencyMs(), () =>
+        here(() => {
+          if (target?.power !== 'up' || target.paused || !network.talks(self, node)) {
+            return ended({ code: 'timeout', message: `${node} cannot be asked: its tick ends it` })
+          }
+          if (reason === 'absent' && agents.has(node)) {
+            return ended({ code: 'disputed', message: `${node} has an agent of its own` })
+          }
+          for (const witness of witnesses) witness.cutting?.(self, node)
+          beam.leave(node)
+          ended()
+        }),
+      )
+    }
+
+    return {
+      self,
+      sources: [...sources.keys()],
+      intervalMs,
+      policy,
+      now: wallClock,
+      elapsed: now,
+      random,
+      after: (ms, run) => time.after(ms, () => here(run)),
+      ask(id, ended) {
+        const asked = sources.get(id)?.ask(self, wallClock())
+        if (asked === undefined || asked.ms === Infinity) return
+        time.after(asked.ms, () => here(() => ended(asked.answer)))
+      },
+      links: () => [...beam.links(self)].sort(),
+      onLinks(listener) {
+        const own = listeners.get(self)
+        own?.add(listener)
+        return () => void own?.delete(listener)
+      },
+      dial(node, ended) {
+        history.note(`dial ${self} ${node}`)
+        for (const witness of witnesses) witness.dialled?.(self, node)
+        beam.dial(self, node, (error) => here(() => ended(error)))
+      },
+      cut,
+      leave() {
+        history.note(`leave ${self}`)
+        for (const peer of beam.links(self)) for (const witness of witnesses) witness.cutting?.(self, peer)
+        beam.leave(self)
+      },
+      decide(state, input) {
+        const made = decide(state ?? states.get(self), input)
+        states.set(self, made.state)
+        view.plan = made
+        for (const { type, node, source } of made.events) history.note(`${self} ${type} ${node ?? source ?? ''}`)
+        for (const witness of witnesses) witness.planned?.(view, input, made)
+        return made
+      },
+    }
+  }
+
+  /** Something is wrong for a while, or for ever. */
+  function endure(ms: number, finish: () => void): void {
+    wrong++
+    time.after(ms, () => {
+      wrong--
+      changedAt = now()
+      finish()
+    })
+  }
+
+  function take(step: Step): void {
+    history.note(`step ${JSON.stringify(step)}`)
+    changedAt = now()
+    if (step.do === 'start') start(step.node)
+    if (step.do === 'stop') stop(step.node, step.drainMs)
+    if (step.do === 'crash') fall(step.node, 'down', step.unlistMs)
+    if (step.do === 'powerOff') fall(step.node, 'off', step.unlistMs)
+    if (step.do === 'pause') pause(step.node, step.forMs)
+    if (step.do === 'jump') jump(step.node, step.byMs)
+    if (step.do === 'network') disturb(step.fault, step.forMs)
+    if (step.do === 'source') {
+      endure(step.forMs, sources.get(step.source)?.begin(step.fault, step.seenBy) ?? (() => {}))
+    }
+    if (step.do === 'delist') for (const node of step.nodes) platform.unlist(node)
+    if (step.do === 'relist') for (const node of step.nodes) relist(node)
+    if (step.do === 'restartAgent') restartAgent(step.node, step.keepState)
+    if (step.do === 'disconnectNode') beam.disconnectNode(step.from, step.to)
+  }
+
+  function disturb(fault: NetworkFault, forMs: number): void {
+    const lift = network.begin(fault)
+    endure(forMs, () => {
+      lift()
+      if (!network.isWell()) return
+      wellAt = now()
+      for (const witness of witnesses) witness.healed?.()
+    })
+  }
+
+  function stop(node: NodeName, drainMs: number): void {
+    const machine = machines.get(node)
+    if (machine?.power !== 'up') return
+    platform.markLeaving(node)
+    endure(drainMs, () => {
+      if (machines.get(node) !== machine) return
+      platform.unlist(node)
+      end(node, 'down')
+    })
+  }
+
+  function fall(node: NodeName, power: 'down' | 'off', unlistMs: number): void {
+    const machine = machines.get(node)
+    if (machine?.power !== 'up') return
+    end(node, power)
+    if (unlistMs === Infinity) return
+    endure(unlistMs, () => {
+      if (machines.get(node) === machine) platform.unlist(node)
+    })
+  }
+
+  function pause(node: NodeName, forMs: number): void {
+    const machine = machines.get(node)
+    if (machine?.power !== 'up' || machine.paused) return
+    machine.paused = true
+    recheck()
+    endure(forMs, () => {
+      machine.paused = false
+      machine.resumedAt = now()
+      recheck()
+      for (const run of machine.backlog.splice(0)) on(machine, run)
+    })
+  }
+
+  function jump(node: NodeName, byMs: number): void {
+    const machine = machines.get(node)
+    if (machine !== undefined) machine.clockOffsetMs += byMs
+  }
+
+  function relist(node: NodeName): void {
+    const machine = machines.get(node)
+    if (machine?.power === 'up') platform.list(node, machine.id)
+  }
+
+  function restartAgent(node: NodeName, keepState: boolean): void {
+    const machine = machines.get(node)
+    if (machine?.power === 'up' && !machine.paused && agents.has(node)) startAgent(machine, keepState)
+  }
+
+  function minute(): void {
+    for (const witness of witnesses) witness.minute?.()
+    time.after(60_000, minute)
+  }
+
+  const spread = chance(seed, 'start')
+  for (const node of scenario.nodes) time.after(between(0, START_SPREAD_MS, spread), () => start(node))
+  for (const step of scenario.steps) time.after(step.at, () => take(step))
+  time.after(60_000, minute)
+  return {
+    scenario,
+    time,
+    history,
+    network,
+    platform,
+    beam,
+    sources,
+    machines,
+    agents,
+    witnesses,
+    calmSince: () => (wrong > 0 ? Infinity : changedAt),
+    networkWellSince: () => (network.isWell() ? wellAt : Infinity),
+  }
+}
