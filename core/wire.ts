@@ -22,6 +22,13 @@ export const membersDocumentSchema = z.object({
   sources: z.array(z.object({ source: z.string(), outcome, ageMs: z.number(), error: z.optional(error) })),
 })
 
+/** What `PUT` and `DELETE` of a member answer; with `Prefer: return=representation` the members document too, in one object. */
+export const registeredDocumentSchema = z.object({
+  /** How long the lease lasts: renew every third of it. */
+  ttlMs: z.number(),
+  revision: z.string(),
+})
+
 /** What `GET /v1/topologies` answers: names, source ids, last outcome; no node names. */
 export const topologiesDocumentSchema = z.object({
   topologies: z.array(

@@ -1,5 +1,5 @@
 /** The bytes of a body; undefined where there are more than `maxBytes`, and the rest of them is not read. */
-export async function readBody(body: Request['body'], maxBytes: number): Promise<Buffer | undefined> {
+export async function readBody(body: Request['body'], maxBytes: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of body ?? []) {
@@ -7,5 +7,11 @@ export async function readBody(body: Request['body'], maxBytes: number): Promise
     if (length > maxBytes) return undefined
     chunks.push(chunk)
   }
-  return Buffer.concat(chunks)
+  const bytes = new Uint8Array(length)
+  let end = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, end)
+    end += chunk.length
+  }
+  return bytes
 }

@@ -28,7 +28,7 @@ export async function exchangeByHttps(
     if (type.split(';')[0]?.trim().toLowerCase() !== DNS_MESSAGE) throw malformed(server, type)
     const bytes = await readBody(response.body, MAX_ANSWER_BYTES)
     if (bytes === undefined) throw malformed(server, `more than ${MAX_ANSWER_BYTES} bytes`)
-    return decodeMessage(bytes, 0, server)
+    return decodeMessage(Buffer.from(bytes.buffer), 0, server)
   } catch (error) {
     if (signal.aborted || error instanceof RollcallError) throw error
     // Node says only `fetch failed`; its cause has the reason.

@@ -18,7 +18,7 @@ export async function readJsonBody<Parsed>(
 ): Promise<Parsed> {
   const tooLarge = () => problem('body_too_large', part, `a body of at most ${maxBytes} bytes, got more`)
   if (Number(request.headers.get('content-length')) > maxBytes) throw tooLarge()
-  let bytes: Buffer | undefined
+  let bytes: Uint8Array | undefined
   try {
     bytes = await readBody(request.body, maxBytes)
   } catch {

@@ -1,10 +1,16 @@
 import { writeFileSync } from 'node:fs'
 import * as z from 'zod/mini'
 import { nodeNameSchema } from '../core/member.ts'
-import { membersDocumentSchema, planDocumentSchema, problemSchema, topologiesDocumentSchema } from '../core/wire.ts'
+import {
+  membersDocumentSchema,
+  planDocumentSchema,
+  problemSchema,
+  registeredDocumentSchema,
+  topologiesDocumentSchema,
+} from '../core/wire.ts'
 import { planRequestSchema } from './plan-request.ts'
 import { PROBLEMS, type ProblemCode } from './problem.ts'
-import { registeredDocumentSchema, registrationSchema } from './registry-routes.ts'
+import { registrationSchema } from './registry-routes.ts'
 
 /** The OpenAPI 3.1 document of the HTTP API, built from the schemas that the code itself uses. */
 export function openapiDocument(): object {

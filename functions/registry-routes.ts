@@ -40,13 +40,6 @@ export const registrationSchema = z.object({
   meta: memberSchema.shape.meta,
 })
 
-/** What `PUT` and `DELETE` answer; with `Prefer: return=representation` the members document too, in one object. */
-export const registeredDocumentSchema = z.object({
-  /** How long the lease lasts: renew every third of it. */
-  ttlMs: z.number(),
-  revision: z.string(),
-})
-
 // An id, an address and some labels. 10000 members of this size are still an answer that a client reads.
 const BODY = { part: 'registry', shape: '{ id, ttlMs?, status?, address?, meta? }', maxBytes: 4_096 }
 

@@ -10,7 +10,7 @@ import {
 } from '../../core/sources/kubernetes.ts'
 import type { SourceContext } from '../../functions/resolvers/source.ts'
 import type { Clock } from '../clock.ts'
-import { get, type HttpAnswer, refusal } from '../strategies/http.ts'
+import { type HttpAnswer, refusal, send } from '../../functions/http.ts'
 import { type Connection, createConnection } from './connection.ts'
 import { parseJson, readLines, readStart } from './json.ts'
 import { findTarget, type Surroundings } from './surroundings.ts'
@@ -74,7 +74,7 @@ export function createApi({ options, namespace, context, surroundings, clock }: 
       const { target, headers, fetch } = await prepare(query)
       const limits = { timeoutMs: TIMEOUT_MS, maxBytes: MAX_PAGE_BYTES, clock }
       const asked = { part: 'kubernetes', target, headers, ...limits }
-      const answer = await reached(() => get(asked, { ...context, fetch, signal }), { target, signal })
+      const answer = await reached(() => send(asked, { ...context, fetch, signal }), { target, signal })
       if (answer.status !== 200) throw refused(answer, 'list')
       requireJson(answer)
       return readPage(parseJson(answer.text), kind)

@@ -10,9 +10,9 @@ import {
 } from '../../core/sources/consul.ts'
 import { type Finding, outcomeOf, together } from '../../core/sources/outcome.ts'
 import { basenameFor } from '../../functions/resolvers/basename.ts'
+import { type HttpAnswer, jsonOf, refusal, send } from '../../functions/http.ts'
 import type { Source, SourceContext } from '../../functions/resolvers/source.ts'
 import { backoffMs, type Clock, jitter, systemClock } from '../clock.ts'
-import { get, type HttpAnswer, jsonOf, refusal } from './http.ts'
 
 // 10,000 instances with their checks are some 15 MB.
 const MAX_BYTES = 32 * 1024 * 1024
@@ -140,7 +140,7 @@ async function* answersOf(datacenter: string | undefined, asking: Asking): Async
 async function ask({ datacenter, since }: HealthQuestion, { options, context, clock }: Asking): Promise<Answer> {
   const basename = basenameFor(options.basename, context, 'consul')
   const { url, token, timeout } = options
-  const answer = await get(
+  const answer = await send(
     {
       part: 'consul',
       target: `${url}${healthPath(options, { datacenter, since })}`,

@@ -5,7 +5,7 @@ import type { Member, Observation } from '../../core/member.ts'
 import { readEntries } from '../../core/sources/entries.ts'
 import { type MembersDocument, membersDocumentSchema, problemSchema } from '../../core/wire.ts'
 import type { Source, SourceContext } from '../../functions/resolvers/source.ts'
-import { get, type HttpAnswer, jsonOf, parseJson, refusal } from './http.ts'
+import { send as get, type HttpAnswer, jsonOf, parseJson, refusal } from '../../functions/http.ts'
 
 /** When the sources behind an answer were asked, on our clock: the way there and back blurs it. */
 interface Asked {

@@ -1,8 +1,8 @@
 import { type RancherOptions, rancherOptionsSchema, readService, servicePath } from '../../core/sources/rancher.ts'
 import { outcomeOf } from '../../core/sources/outcome.ts'
 import { basenameFor } from '../../functions/resolvers/basename.ts'
+import { jsonOf, refusal, send } from '../../functions/http.ts'
 import type { Source } from '../../functions/resolvers/source.ts'
-import { get, jsonOf, refusal } from './http.ts'
 
 // 10,000 containers with labels and ports are some 15 MB.
 const MAX_BYTES = 32 * 1024 * 1024
@@ -21,7 +21,7 @@ export const rancherSource: Source<RancherOptions> = {
     const basename = basenameFor(options.basename, context, 'rancher')
     const target = `${options.url}${servicePath(options)}`
     const request = { part: 'rancher', target, timeoutMs: options.timeout, maxBytes: MAX_BYTES }
-    const answer = await get(request, context)
+    const answer = await send(request, context)
     if (answer.status !== 200) throw refusal(answer, { advice: ADVICE })
     const found = readService(jsonOf(answer), basename)
     return { source: context.source, at: answer.sentAt, ...outcomeOf(found) }

@@ -53,7 +53,7 @@ export async function openMetadata({ part, env }: MetadataOptions, context: Sour
     try {
       const response = await context.fetch(new URL(path, base), { ...request, redirect: 'manual', signal })
       const bytes = await readBody(response.body, MAX_BYTES)
-      if (bytes !== undefined) return { status: response.status, text: bytes.toString() }
+      if (bytes !== undefined) return { status: response.status, text: new TextDecoder().decode(bytes) }
     } catch (cause) {
       if (context.signal.aborted && !isOverdue(context.signal)) throw context.signal.reason
       const { code, name } = ((cause as Error).cause ?? cause) as { code?: string; name: string }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import * as z from 'zod/mini'
-import { membersDocumentSchema } from '../../core/wire.ts'
-import { registeredDocumentSchema } from '../../functions/registry-routes.ts'
+import { membersDocumentSchema, registeredDocumentSchema } from '../../core/wire.ts'
 import { type Host, NODE_TOKEN, READER_TOKEN, refusal, TOKEN } from './contract.ts'
 
 const representedSchema = z.extend(membersDocumentSchema, { ttlMs: z.number() })

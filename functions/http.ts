@@ -1,9 +1,9 @@
-import { RollcallError } from '../../core/error.ts'
-import { readBody } from '../../functions/body.ts'
-import type { SourceContext } from '../../functions/resolvers/source.ts'
-import { type Clock, systemClock, withDeadline } from '../clock.ts'
+import { RollcallError } from '../core/error.ts'
+import { readBody } from './body.ts'
+import { type Clock, systemClock, withDeadline } from './clock.ts'
+import type { SourceContext } from './resolvers/source.ts'
 
-/** One GET of a source. */
+/** One question to somebody who answers in JSON. */
 export interface HttpRequest {
   /** Who asks, for messages. */
   readonly part: string
@@ -11,13 +11,20 @@ export interface HttpRequest {
   readonly target: string
   /** What messages call it: the target, unless a part of that is different each time. */
   readonly shown?: string
+  /** GET by default. */
+  readonly method?: string
   readonly headers?: Readonly<Record<string, string>>
+  /** JSON. */
+  readonly body?: string
   /** How long the answer may take, its body included. */
   readonly timeoutMs: number
   /** How large the body may be once it is decompressed. */
   readonly maxBytes: number
   readonly clock?: Clock
 }
+
+/** What a question may use of the world. */
+export type HttpContext = Pick<SourceContext, 'fetch' | 'signal' | 'now'>
 
 /** An answer of any status, read to its end. */
 export interface HttpAnswer {
@@ -37,7 +44,7 @@ export interface HttpAnswer {
  * Asks for JSON once, whatever the status of the answer. Redirects are answers too: followed, they would take a token to where nobody
  * configured it. Throws `unreachable`, `timeout` or `bad_answer` (too large), and the signal's reason when that was it.
  */
-export async function get(request: HttpRequest, context: SourceContext): Promise<HttpAnswer> {
+export async function send(request: HttpRequest, context: HttpContext): Promise<HttpAnswer> {
   const { part, target, shown = target, timeoutMs, clock = systemClock } = request
   const expected = `[${part}] expected an answer of ${shown}`
   try {
@@ -70,24 +77,41 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** `http_<status>` for an answer of another status than 200, with what to check and how long the other side wants to be left alone. */
+/** What is known of a refusal beside the answer. */
+export interface Refusal {
+  /** What to do, by status. */
+  readonly advice: Readonly<Record<number, string>>
+  /** `http_<status>` by default. */
+  readonly code?: string | undefined
+  /** What the other side says itself: the first line of the body by default. */
+  readonly detail?: string | undefined
+}
+
+/** The error for an answer of another status than 200, with what to check and how long the other side wants to be left alone. */
 export function refusal(
   { part, target, status, headers, text, receivedAt }: HttpAnswer,
-  { advice, detail = firstLine(text) }: { advice: Readonly<Record<number, string>>; detail?: string | undefined },
+  { advice, code = `http_${status}`, detail = firstLine(text) }: Refusal,
 ): RollcallError {
   const location = headers.get('location')
   const got = [status, detail, status < 400 && location !== null && `to ${location}`].filter(Boolean).join(' ')
   const message = `[${part}] expected 200 from ${target}, got ${got}: ${advice[status] ?? 'check url'}`
-  return new RollcallError(`http_${status}`, message, {
+  return new RollcallError(code, message, {
     retryAfterMs: retryAfter(headers.get('retry-after'), receivedAt),
   })
 }
 
-async function exchange(request: HttpRequest, { fetch, signal, now }: SourceContext): Promise<HttpAnswer> {
-  const { part, target, shown = target } = request
-  const headers = { Accept: 'application/json', ...request.headers }
+async function exchange(request: HttpRequest, { fetch, signal, now }: HttpContext): Promise<HttpAnswer> {
+  const { part, target, shown = target, method = 'GET', body } = request
+  const type = body !== undefined && { 'Content-Type': 'application/json' }
+  const headers = { Accept: 'application/json', ...type, ...request.headers }
   const sentAt = now()
-  const response = await fetch(target, { headers, redirect: 'manual', signal })
+  const response = await fetch(target, {
+    method,
+    headers,
+    redirect: 'manual',
+    signal,
+    ...(body !== undefined && { body }),
+  })
   const receivedAt = now()
   const text = await readText(response, request)
   return { part, target: shown, status: response.status, headers: response.headers, text, sentAt, receivedAt }
@@ -100,7 +124,7 @@ async function readText({ body }: Response, { part, target, shown = target, maxB
 }
 
 /** What an error says of itself, short and on one line: it ends in a log. */
-function firstLine(text: string): string {
+export function firstLine(text: string): string {
   const [line = ''] = text.trim().split('\n', 1)
   return line.replace(/[^ -~]/g, '?').slice(0, 100)
 }

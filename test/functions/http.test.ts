@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import type { RequestListener } from 'node:http'
 import { describe, it, type TestContext } from 'node:test'
 import { gzipSync } from 'node:zlib'
-import { get, type HttpRequest, jsonOf, refusal } from '../../../agent/strategies/http.ts'
-import { flooding, nowhere, serveLoopback } from '../../contract/loopback.ts'
-import { createFakeLog } from '../fakes.ts'
-import { createManualClock } from '../manual-clock.ts'
+import { type HttpRequest, jsonOf, refusal, send } from '../../functions/http.ts'
+import { flooding, nowhere, serveLoopback } from '../contract/loopback.ts'
+import { createFakeLog } from '../agent/fakes.ts'
+import { createManualClock } from '../agent/manual-clock.ts'
 
 const KB = 1024
 
@@ -15,7 +15,7 @@ function context({ signal = new AbortController().signal } = {}) {
 
 async function ask(t: TestContext, handle: RequestListener, rest: Partial<HttpRequest> = {}) {
   const { url } = await serveLoopback(t, handle)
-  return await get({ part: 'web', target: `${url}/list`, timeoutMs: 5_000, maxBytes: 64 * KB, ...rest }, context())
+  return await send({ part: 'web', target: `${url}/list`, timeoutMs: 5_000, maxBytes: 64 * KB, ...rest }, context())
 }
 
 describe('a GET of a source', () => {
@@ -88,7 +88,7 @@ describe('a GET of a source', () => {
     const ended = new AbortController()
     const { url, asked } = await serveLoopback(t, () => undefined)
     const request = { part: 'web', target: url, timeoutMs: 5_000, maxBytes: KB }
-    const asking = get(request, context({ signal: ended.signal }))
+    const asking = send(request, context({ signal: ended.signal }))
     await asked
     ended.abort(new Error('enough'))
     await assert.rejects(asking, new Error('enough'))
@@ -96,7 +96,7 @@ describe('a GET of a source', () => {
 
   it('says why nobody could be reached', async () => {
     const target = await nowhere()
-    const asking = get({ part: 'web', target, timeoutMs: 5_000, maxBytes: KB }, context())
+    const asking = send({ part: 'web', target, timeoutMs: 5_000, maxBytes: KB }, context())
     await assert.rejects(asking, { code: 'unreachable', message: /got ECONNREFUSED: check url/ })
   })
 })
