@@ -3,7 +3,15 @@ import { type Alarm, ComparisonOperator, type Metric, TreatMissingData } from 'a
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions'
 import { AttributeType, Billing, TableV2 } from 'aws-cdk-lib/aws-dynamodb'
 import { PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam'
-import { Architecture, Code, Function as LambdaFunction, FunctionUrlAuthType, Runtime } from 'aws-cdk-lib/aws-lambda'
+import {
+  Architecture,
+  Code,
+  Function as LambdaFunction,
+  FunctionUrlAuthType,
+  LoggingFormat,
+  Runtime,
+  SystemLogLevel,
+} from 'aws-cdk-lib/aws-lambda'
 import { LogGroup, RetentionDays } from 'aws-cdk-lib/aws-logs'
 import { Topic } from 'aws-cdk-lib/aws-sns'
 import type { Deployment } from './deployment.ts'
@@ -63,6 +71,9 @@ export function createStack(app: App, { name, deployment, code, alarmTopic, conc
     code: Code.fromAsset(code),
     role,
     logGroup,
+    // Of what Lambda itself has to say only that a call failed: two lines about each call would cost as much as the calls.
+    loggingFormat: LoggingFormat.JSON,
+    systemLogLevelV2: SystemLogLevel.WARN,
     timeout,
     memorySize: MEMORY_MB,
     environment: {

@@ -13,6 +13,10 @@ import { promisify } from 'node:util'
 import { type Deployment, readDeployment } from '../../infra/aws/deployment.ts'
 import { permissionsOf } from '../../infra/aws/permissions.ts'
 import { TABLE } from '../../infra/aws/table.ts'
+import { createFakeLog } from '../agent/fakes.ts'
+import { claim } from '../../core/lease.ts'
+import { nodeName } from '../../core/node.ts'
+import { openDynamodbStore } from '../../functions/stores/dynamodb.ts'
 import { serveLoopback } from '../contract/loopback.ts'
 
 const FOLDER = fileURLToPath(new URL('../../infra/aws/', import.meta.url))
@@ -60,6 +64,15 @@ function missingCdk(): string | false {
   const line = 'needs the CDK: (cd infra/aws && npm ci)'
   if (process.env.PEERS === 'required') throw new Error(`PEERS=required, and this test ${line}`)
   return line
+}
+
+/** What of a request to DynamoDB a test reads. */
+interface Request {
+  readonly target: string
+  readonly body: {
+    readonly Item?: object
+    readonly TransactItems?: readonly { readonly Put: { readonly Item: object } }[]
+  }
 }
 
 function read(sources: readonly string[], { rest = AUTH, env = {} }: { rest?: string; env?: NodeJS.ProcessEnv } = {}) {
@@ -157,6 +170,37 @@ describe('what the function is allowed', () => {
   })
 })
 
+describe('the table of a registry', () => {
+  test('has the keys that the store writes, and allows what it does', async (t) => {
+    const asked: Request[] = []
+    const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+      const [, target = ''] = /\.(\w+)$/.exec(String(request.headers['x-amz-target'])) ?? []
+      asked.push({ target, body: (await json(request)) as Request['body'] })
+      response.writeHead(200, { 'content-type': 'application/x-amz-json-1.0' })
+      response.end(target === 'Query' ? '{"Items":[],"Count":0}' : '{}')
+    }
+    const { url } = await serveLoopback(t, (request, response) => void answer(request, response))
+    process.env.AWS_ACCESS_KEY_ID = 'a'
+    process.env.AWS_SECRET_ACCESS_KEY = 'b'
+    const options = { store: 'dynamodb', table: 't', region: 'eu-west-1', endpoint: url, ttl: 30_000 } as const
+    const context = { now: () => 1_000, log: createFakeLog(), fetch }
+    const store = await openDynamodbStore({ topology: 'web', options, context })
+    const node = nodeName('app', '10.0.0.5')
+    await store.change(node, (current, clock) =>
+      claim({ node, id: '1' }, current, { clock, now: 1_000, ttlMs: 30_000 }),
+    )
+    await store.read(new AbortController().signal)
+    const puts = asked.flatMap(({ body: { Item, TransactItems = [] } }) => [
+      ...(Item === undefined ? [] : [Item]),
+      ...TransactItems.map(({ Put }) => Put.Item),
+    ])
+    const [lease] = puts
+    assert.deepEqual(Object.keys(lease ?? {}).toSorted(), [TABLE.expiry, TABLE.sortKey, TABLE.partitionKey, 'value'])
+    const actions = asked.map(({ target }) => `dynamodb:${target === 'TransactWriteItems' ? 'PutItem' : target}`)
+    assert.deepEqual([...new Set(actions)].toSorted(), TABLE.actions)
+  })
+})
+
 describe('the stack', { skip: missingCdk() }, () => {
   let folder: string
   let templateOf: (options: StackOptions, folder: string) => Template
@@ -235,11 +279,12 @@ describe('the stack', { skip: missingCdk() }, () => {
     assert.deepEqual(resources(made, 'AWS::DynamoDB::GlobalTable'), [])
   })
 
-  test('keeps its log for a month', () => {
+  test('keeps its log for a month, and in it nothing that Lambda says of calls that went well', () => {
     const made = template(read([DNS]))
     assert.equal(only(made, 'AWS::Logs::LogGroup').RetentionInDays, 30)
-    const { LoggingConfig } = only(made, 'AWS::Lambda::Function') as { LoggingConfig: { LogGroup: { Ref: string } } }
-    assert.equal(made.Resources[LoggingConfig.LogGroup.Ref]?.Type, 'AWS::Logs::LogGroup')
+    const { LogGroup, ...config } = only(made, 'AWS::Lambda::Function').LoggingConfig as { LogGroup: { Ref: string } }
+    assert.equal(made.Resources[LogGroup.Ref]?.Type, 'AWS::Logs::LogGroup')
+    assert.deepEqual(config, { LogFormat: 'JSON', SystemLogLevel: 'WARN' })
   })
 
   test('allows what each source asks of AWS, in the region of the stack', () => {
