@@ -63,7 +63,9 @@ export function createStack(app: App, { name, deployment, code, alarmTopic, conc
     role.addToPolicy(new PolicyStatement({ actions: ['ssm:GetParameters'], resources }))
   }
 
-  const timeout = Duration.millis(Math.max(MIN_TIMEOUT_MS, deployment.longestAskMs + BESIDE_ASK_MS))
+  const timeoutMs = Math.max(MIN_TIMEOUT_MS, deployment.longestAskMs + BESIDE_ASK_MS)
+  // Lambda takes whole seconds.
+  const timeout = Duration.seconds(Math.ceil(timeoutMs / 1_000))
   const lambda = new LambdaFunction(stack, 'Function', {
     runtime: Runtime.NODEJS_24_X,
     architecture: Architecture.ARM_64,
@@ -115,7 +117,7 @@ function createTable(stack: Stack, given: string, role: Role): TableV2 {
     // As many writes as there are nodes, and none where there are none.
     billing: Billing.onDemand(),
     pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
-    // A lease is worth nothing a minute later.
+    // What is in it lasts for a lease.
     removalPolicy: RemovalPolicy.DESTROY,
   })
   table.grant(role, ...TABLE.actions)

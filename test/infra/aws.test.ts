@@ -243,7 +243,7 @@ describe('the stack', { skip: missingCdk() }, () => {
     )
     assert.deepEqual(lambda.Environment, { Variables: { ROLLCALL_CONFIG: read([DNS]).config } })
     assert.equal('ReservedConcurrentExecutions' in lambda, false)
-    const slow = template(read(['ec2: { basename: app, timeout: 20s }']), { concurrency: 10 })
+    const slow = template(read(['ec2: { basename: app, timeout: 19500ms }']), { concurrency: 10 })
     const { Timeout, ReservedConcurrentExecutions } = only(slow, 'AWS::Lambda::Function')
     assert.deepEqual([Timeout, ReservedConcurrentExecutions], [30, 10])
   })
