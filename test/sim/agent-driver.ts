@@ -7,14 +7,13 @@ import type { Observation } from '../../core/member.ts'
 import type { NodeName } from '../../core/node.ts'
 import type { Log, Source } from '../../functions/resolvers/source.ts'
 import type { DialEnd } from './beam.ts'
-import type { Driver, Surroundings } from './surroundings.ts'
+import type { Surroundings } from './surroundings.ts'
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
 /** The real agent with its seams replaced: clock, distribution, sources and the plan. */
-export function createAgentDriver(around: Surroundings): Driver {
+export function startAgent(around: Surroundings): void {
   const { self, sources, intervalMs, policy, decide: plan } = around
-  let alive = true
   const config = {
     node: self,
     topologies: {
@@ -26,20 +25,13 @@ export function createAgentDriver(around: Surroundings): Driver {
   const agent = createAgent(config, {
     log: SILENT,
     clock: clockOf(around),
-    distribution: distributionOf(around, () => alive),
+    distribution: distributionOf(around),
     loadSource: async ({ id }) => sourceOf(id, around),
     plan,
   })
-  return {
-    start() {
-      // With every seam replaced nothing of it can fail; a rejection would end the run, as it should.
-      void agent.start()
-    },
-    // Its timers end with its machine; whatever it waits for never comes, and is collected.
-    kill() {
-      alive = false
-    },
-  }
+  // With every seam replaced nothing of it can fail; a rejection would end the run, as it should. It is never stopped: when its
+  // machine ends, whatever it waits for never comes, and it is collected.
+  void agent.start()
 }
 
 function clockOf({ now, random, after }: Surroundings): Clock {
@@ -64,8 +56,9 @@ function clockOf({ now, random, after }: Surroundings): Clock {
 function sourceOf(id: string, around: Surroundings): Source<unknown> {
   return {
     options: z.unknown(),
-    look: () =>
+    look: (_options, { signal }) =>
       new Promise<Observation>((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason), { once: true })
         around.ask(id, (answer) => {
           try {
             resolve(answer())
@@ -77,11 +70,10 @@ function sourceOf(id: string, around: Surroundings): Source<unknown> {
   }
 }
 
-function distributionOf(around: Surroundings, isAlive: () => boolean): Distribution {
+function distributionOf(around: Surroundings): Distribution {
   function done(act: (ended: DialEnd) => void): Promise<void> {
     return new Promise((resolve, reject) => {
       act((error) => {
-        if (!isAlive()) return
         if (error === undefined) resolve()
         else reject(new RollcallError(error.code, error.message))
       })

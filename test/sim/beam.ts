@@ -119,7 +119,10 @@ export function createBeam({ time, network, machine, random, changed, kind }: Be
     const ms = hears(from, to) ? handshakeMs() : Infinity
     if (ms > SETUP_MS) return void fail('connect_timeout', SETUP_MS)
     time.after(ms, () => {
-      if (!hears(from, to) || machine(to) !== target) return void fail('connect_timeout', SETUP_MS - ms)
+      if (!hears(from, to) || machine(to) !== target) {
+        fail('connect_timeout', SETUP_MS - ms)
+        return
+      }
       link(from, to)
       ended()
     })
@@ -130,9 +133,14 @@ export function createBeam({ time, network, machine, random, changed, kind }: Be
     let ms = 0
     for (let trip = 0; trip < ROUND_TRIPS; trip++) {
       ms += 2 * network.latencyMs()
-      for (let repeat = FIRST_REPEAT_MS; lost > 0 && ms <= SETUP_MS && random() < lost; repeat *= 2) ms += repeat
+      for (let repeat = FIRST_REPEAT_MS; ms <= SETUP_MS && isLost(lost); repeat *= 2) ms += repeat
     }
     return ms
+  }
+
+  // Nothing is drawn where nothing can be lost: a whole network costs no chance.
+  function isLost(share: number): boolean {
+    return share > 0 && random() < share
   }
 
   function* pairs(): Generator<readonly [NodeName, NodeName]> {
@@ -149,11 +157,11 @@ export function createBeam({ time, network, machine, random, changed, kind }: Be
     },
 
     leave(node) {
-      for (const peer of [...links(node)]) drop(node, peer, `${node} left`)
+      for (const peer of Array.from(links(node))) drop(node, peer, `${node} left`)
     },
 
     recheck() {
-      for (const [a, b] of [...pairs()]) {
+      for (const [a, b] of Array.from(pairs())) {
         const key = keyOf(a, b)
         const cancel = ticking.get(key)
         const gone = [a, b].find((node) => (machine(node)?.power ?? 'down') === 'down')

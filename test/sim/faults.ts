@@ -10,7 +10,7 @@ import { HOUR, MINUTE, nodes, SECOND, type Step } from './step.ts'
 const PERIOD_MS = 60 * MINUTE
 const BURST_MS = 28 * MINUTE
 const MAX_FAULT_MS = 12 * MINUTE
-const MAX_STEPS = 9
+const MAX_STEPS = 12
 
 export interface RandomOptions {
   nodes: number
@@ -98,10 +98,22 @@ function draw(at: number, { next, all, sources, spare }: Drawing): Step[] {
     },
     () => [{ at, do: 'restartAgent', node, keepState: next() < 0.5 }],
     () => [{ at, do: 'disconnectNode', from: node, to: pick(all, next) }],
+    () => twice(at, all, sources, next),
     () => move(at, node, spare),
     () => rollingDeploy(at, all, next),
   ]
   return pick(kinds, next)()
+}
+
+/** A source leaves some out, and before that is over something else is wrong with it too. */
+function twice(at: number, all: readonly NodeName[], sources: readonly string[], next: () => number): Step[] {
+  const source = pick(sources, next)
+  const omitting: SourceFault = { kind: 'omitting', nodes: sample(all, 1 + Math.floor(next() * 3), next) }
+  const later = at + Math.floor(between(10 * SECOND, 90 * SECOND, next))
+  return [
+    { at, do: 'source', source, fault: omitting, forMs: MAX_FAULT_MS },
+    { at: later, do: 'source', source, fault: drawSource(all, next), forMs: MAX_FAULT_MS },
+  ]
 }
 
 /** It comes back under another name; its own is free for another, which takes it later. */
@@ -139,7 +151,8 @@ function drawNetwork(all: readonly NodeName[], next: () => number): NetworkFault
 
 function drawSource(all: readonly NodeName[], next: () => number): SourceFault {
   const some = sample(all, 1 + Math.floor(next() * all.length), next)
-  const count = Math.floor(next() * all.length)
+  // One of many leaves out more, and for longer, than any other share.
+  const count = next() < 0.3 ? 1 : Math.floor(next() * all.length)
   const kinds: SourceFault[] = [
     { kind: 'error' },
     { kind: 'throttled', retryAfterMs: Math.floor(between(1 * SECOND, 2 * MINUTE, next)) },

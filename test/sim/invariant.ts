@@ -5,7 +5,7 @@ import type { Witness, World } from './world.ts'
 export interface Invariant {
   readonly name: string
   readonly sentence: string
-  watch(world: World, report: (found: Finding) => void): Witness
+  readonly watch: (world: World, report: (found: Finding) => void) => Witness
 }
 
 export interface Finding {

@@ -3,7 +3,7 @@ import type { Observation } from '../../core/member.ts'
 import type { NodeName } from '../../core/node.ts'
 import type { Plan, PlanInput } from '../../core/plan.ts'
 import type { State } from '../../core/state.ts'
-import type { Driver, Surroundings } from './surroundings.ts'
+import type { Surroundings } from './surroundings.ts'
 
 const ROUND_SPACING_MS = 20
 const LOOK_TIMEOUT_MS = 30_000
@@ -16,19 +16,18 @@ const LEAVE_RETRY_MS = 5_000
  * The decision, driven as `agent.ts` and what it uses drive it, but without a promise: some five times faster, for runs of many
  * seeds. That it decides as the real loop does is seen by running both.
  */
-export function createPlanDriver(around: Surroundings): Driver {
+export function startPlanning(around: Surroundings): void {
   const inbox: Observation[] = []
   const dials = new Set<NodeName>()
   const cuts = new Map<NodeName, number>()
   let outcomes: NonNullable<PlanInput['outcomes']>[number][] = []
   let state: State | undefined
-  let alive = true
   let roundAt: number | undefined
   let cancelRound = () => {}
   let lastRoundAt = -Infinity
   let leftAt = -Infinity
 
-  const after = (ms: number, run: () => void) => around.after(ms, () => void (alive && run()))
+  const { after } = around
 
   /** A round in `ms`, unless one is due before that; rounds keep their distance. */
   function plan(ms: number): void {
@@ -67,7 +66,6 @@ export function createPlanDriver(around: Surroundings): Driver {
       if ((cuts.get(node) ?? 0) > now) continue
       cuts.set(node, Infinity)
       around.cut(node, reason, (error) => {
-        if (!alive) return
         cuts.set(node, around.now() + (error?.code === 'disputed' ? DISPUTE_RETRY_MS : CUT_RETRY_MS))
         plan(0)
       })
@@ -83,7 +81,6 @@ export function createPlanDriver(around: Surroundings): Driver {
     if (dials.has(node)) return
     dials.add(node)
     around.dial(node, (error) => {
-      if (!alive) return
       dials.delete(node)
       outcomes.push({ node, ok: error === undefined, ...(error && { code: error.code }) })
       plan(0)
@@ -94,7 +91,7 @@ export function createPlanDriver(around: Surroundings): Driver {
     const { intervalMs, random } = around
     let pending = true
     function deliver(answer: () => Observation): void {
-      if (!pending || !alive) return
+      if (!pending) return
       pending = false
       const observation = observed(source, answer)
       const failed = observation.outcome === 'failed' ? failures + 1 : 0
@@ -123,14 +120,7 @@ export function createPlanDriver(around: Surroundings): Driver {
     }
   }
 
-  return {
-    start() {
-      around.onLinks(() => void (alive && plan(0)))
-      for (const source of around.sources) poll(source, 0)
-      plan(0)
-    },
-    kill() {
-      alive = false
-    },
-  }
+  around.onLinks(() => plan(0))
+  for (const source of around.sources) poll(source, 0)
+  plan(0)
 }

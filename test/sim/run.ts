@@ -1,7 +1,7 @@
 import { plan } from '../../core/plan.ts'
-import { createAgentDriver } from './agent-driver.ts'
+import { startAgent } from './agent-driver.ts'
 import type { Invariant, Violation } from './invariant.ts'
-import { createPlanDriver } from './plan-driver.ts'
+import { startPlanning } from './plan-driver.ts'
 import type { Scenario } from './scenario.ts'
 import { takeTurns } from './turns.ts'
 import { type Contender, createWorld, type Witness, type World } from './world.ts'
@@ -28,8 +28,8 @@ export interface Run {
 /** Runs a scenario from its beginning to its end. The same scenario, seed and options give the same hash, anywhere. */
 export async function run(scenario: Scenario, options: RunOptions): Promise<Run> {
   const { seed, contender = rollcall, driver = 'agent', invariants = [], watch } = options
-  const makeDriver = driver === 'agent' ? createAgentDriver : createPlanDriver
-  const world = createWorld(scenario, { seed, contender, makeDriver })
+  const startDriver = driver === 'agent' ? startAgent : startPlanning
+  const world = createWorld(scenario, { seed, contender, startDriver })
   const violations: Violation[] = []
   for (const { name, watch: watchOver } of invariants) {
     const witness = watchOver(world, (found) => {

@@ -5,8 +5,7 @@ import type { SourceFault } from './source.ts'
 /** One thing that happens to the world, at an instant in ms since the run began; those with `forMs` end by themselves. */
 export type Step = {
   readonly at: number
-} & /** A node starts: a new life, under a name that is new or was another's. */
-(
+} /** A node starts: a new life, under a name that is new or was another's. */ & (
   | { do: 'start'; node: NodeName }
   /** It ends as it should: the platform says that it is leaving, and its process ends after `drainMs`. */
   | { do: 'stop'; node: NodeName; drainMs: number }

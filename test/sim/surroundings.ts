@@ -14,28 +14,21 @@ export interface Surroundings {
   readonly intervalMs: number
   readonly policy: Policy
   /** The wall clock of its machine, which may jump. */
-  now(): number
+  readonly now: () => number
   /** Ms on a line that never jumps: what waits are counted on. */
-  elapsed(): number
-  random(): number
+  readonly elapsed: () => number
+  readonly random: () => number
   /** Does `run` on its machine after `ms`; gives the undo. */
-  after(ms: number, run: () => void): () => void
+  readonly after: (ms: number, run: () => void) => () => void
   /** Asks a source; `ended` gets the observation, or what was thrown. Never called where the source hangs. */
   ask(source: string, ended: (answer: () => Observation) => void): void
   links(): NodeName[]
   /** Told after each change of the node's links; gives the undo. */
-  onLinks(listener: (node: NodeName, up: boolean) => void): () => void
+  readonly onLinks: (listener: (node: NodeName, up: boolean) => void) => () => void
   dial(node: NodeName, ended: DialEnd): void
   /** Ends the link to a node, in the way of the policy that is simulated. */
   cut(node: NodeName, reason: 'leaving' | 'absent', ended: DialEnd): void
   /** Takes the own node out of the mesh. */
   leave(): void
   readonly decide: Decide
-}
-
-/** What runs beside a node. */
-export interface Driver {
-  start(): void
-  /** It ends in the middle of whatever it does, and takes nothing along. */
-  kill(): void
 }

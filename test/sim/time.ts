@@ -1,9 +1,9 @@
 /** The one line of virtual time of a run, in ms; ticks happen in order of their instant, then of their making. */
 export interface Time {
   /** Ms since the run began. */
-  now(): number
+  readonly now: () => number
   /** Does `run` after `ms`, rounded up to a whole ms; gives the undo. */
-  after(ms: number, run: () => void): () => void
+  readonly after: (ms: number, run: () => void) => () => void
   /** Lets time pass until `until`. `settle` is awaited after each instant: there everything that follows from it happens. */
   runUntil(until: number, settle?: () => Promise<void>): Promise<void>
 }

@@ -3,7 +3,7 @@ import { setImmediate as realImmediate } from 'node:timers'
 /** The turns of the event loop that the code under test asks for, taken one by one between two virtual instants. */
 export interface Turns {
   /** Resolves when nothing is left to run: no promise, and no turn that was asked for. */
-  settle(): Promise<void>
+  readonly settle: () => Promise<void>
   /** Gives the real `setImmediate` back. */
   restore(): void
 }

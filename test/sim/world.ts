@@ -11,7 +11,7 @@ import { createPlatform, type Platform } from './platform.ts'
 import type { Scenario } from './scenario.ts'
 import { createSource, type SimulatedSource } from './source.ts'
 import type { Step } from './step.ts'
-import type { Decide, Driver, Surroundings } from './surroundings.ts'
+import type { Decide, Surroundings } from './surroundings.ts'
 import { createTime, type Time } from './time.ts'
 
 /** How agents decide and cut in a run: rollcall, or a peer in its place. */
@@ -69,7 +69,7 @@ export interface World {
 export interface WorldOptions {
   seed: number
   contender: Contender
-  makeDriver: (around: Surroundings) => Driver
+  startDriver: (around: Surroundings) => void
 }
 
 // Where all clocks begin: any instant does, but 0 would hide a mistake with unset times.
@@ -78,13 +78,12 @@ const EPOCH_MS = 1_700_000_000_000
 const START_SPREAD_MS = 3_000
 
 /** Makes the world of a scenario; it lives when its time runs. */
-export function createWorld(scenario: Scenario, { seed, contender, makeDriver }: WorldOptions): World {
+export function createWorld(scenario: Scenario, { seed, contender, startDriver }: WorldOptions): World {
   const time = createTime()
   const { now } = time
   const history = createHistory(now)
   const machines = new Map<NodeName, Machine>()
   const agents = new Map<NodeName, AgentView>()
-  const drivers = new Map<NodeName, Driver>()
   const listeners = new Map<NodeName, Set<(node: NodeName, up: boolean) => void>>()
   const states = new Map<NodeName, State>()
   const witnesses: Witness[] = []
@@ -140,21 +139,16 @@ export function createWorld(scenario: Scenario, { seed, contender, makeDriver }:
 
   function startAgent(machine: Machine, keepState: boolean): void {
     const { node } = machine
-    drivers.get(node)?.kill()
     listeners.set(node, new Set())
     if (!keepState) states.delete(node)
     const view: AgentView = { self: node, machine, policy, intervalMs, startedAt: now(), plan: undefined }
     agents.set(node, view)
     for (const witness of witnesses) witness.began?.(view, states.has(node))
-    const driver = makeDriver(surroundings(view))
-    drivers.set(node, driver)
-    driver.start()
+    startDriver(surroundings(view))
   }
 
   function end(node: NodeName, power: 'down' | 'off'): void {
     const machine = machines.get(node)
-    drivers.get(node)?.kill()
-    drivers.delete(node)
     agents.delete(node)
     listeners.delete(node)
     if (machine === undefined || machine.power !== 'up') return
@@ -167,9 +161,12 @@ export function createWorld(scenario: Scenario, { seed, contender, makeDriver }:
     const random = chance(seed, 'agent', self, machine.id)
     const decide = contender.decide()
     const wallClock = () => EPOCH_MS + now() + machine.clockOffsetMs
-    const here = (run: () => void) => on(machine, run)
+    // An agent that was ended in the middle of something does nothing any more, whatever it waits for.
+    const isCurrent = () => agents.get(self) === view
+    const here = (run: () => void) => on(machine, () => void (isCurrent() && run()))
 
     function cut(node: NodeName, reason: string, ended: DialEnd): void {
+      if (!isCurrent()) return
       history.note(`cut ${self} ${node}: ${reason}`)
       if (contender.cutting === 'disconnect_node') {
         for (const witness of witnesses) witness.cutting?.(self, node)
@@ -213,18 +210,21 @@ export function createWorld(scenario: Scenario, { seed, contender, makeDriver }:
         return () => void own?.delete(listener)
       },
       dial(node, ended) {
+        if (!isCurrent()) return
         history.note(`dial ${self} ${node}`)
         for (const witness of witnesses) witness.dialled?.(self, node)
         beam.dial(self, node, (error) => here(() => ended(error)))
       },
       cut,
       leave() {
+        if (!isCurrent()) return
         history.note(`leave ${self}`)
         for (const peer of beam.links(self)) for (const witness of witnesses) witness.cutting?.(self, peer)
         beam.leave(self)
       },
       decide(state, input) {
         const made = decide(state ?? states.get(self), input)
+        if (!isCurrent()) return made
         states.set(self, made.state)
         view.plan = made
         for (const { type, node, source } of made.events) history.note(`${self} ${type} ${node ?? source ?? ''}`)

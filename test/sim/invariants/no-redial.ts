@@ -7,6 +7,7 @@ export const noRedial: Invariant = {
   sentence: 'Wanted = known, not leaving, not removed, not self, in any topology.',
   watch(world, report) {
     return eachAgent((told, { self }, _input, plan) => {
+      if (plan.leave && plan.connect.length > 0) report({ message: `${self} leaves, and dials`, plan })
       for (const { node } of plan.connect) {
         const knowers = told.knowers(node)
         if (node === self) report({ message: `${self} dials itself`, plan })
