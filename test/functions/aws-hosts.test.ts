@@ -35,7 +35,7 @@ async function serveCloudmap(t: TestContext) {
   return await serveAws(t, () => ({ body: JSON.stringify({ Instances: [instance], InstancesRevision: 7 }) }))
 }
 
-describe('a host', () => {
+describe('a host', { timeout: 60_000 }, () => {
   it('on Lambda takes ec2 and cloudmap in its config', () => {
     const { topologies } = parseServedConfig(withSources(EC2, CLOUDMAP), origin, { ...servedSources, ...awsSources })
     assert.deepEqual(

@@ -115,7 +115,7 @@ function lookWith(
   return observe(source, given, { source: 'cloudmap', signal, now: () => at, log: quiet, fetch })
 }
 
-describe('the source cloudmap', () => {
+describe('the source cloudmap', { timeout: 60_000 }, () => {
   it('asks for the healthy instances with the attributes, as many as there can be', async (t) => {
     const server = await serveAws(t, () => list(INSTANCES))
     const seen = await lookWith(createCloudmapSource({ env }), server, { attributes: { stage: 'blue' } })

@@ -137,7 +137,7 @@ function filtersIn({ input }: Call): Record<string, string[]> {
 const STATES = { 'instance-state-name': ['pending', 'running', 'shutting-down', 'stopping'] }
 const web = () => ({ body: ec2Page(INSTANCES) })
 
-describe('the source ec2', () => {
+describe('the source ec2', { timeout: 60_000 }, () => {
   it('asks page after page until there is no token, for the tags and the states that count', async (t) => {
     const server = await serveAws(t, (_, index) => ({
       body: ec2Page([INSTANCES[index] ?? {}], ['two', 'three'][index]),
