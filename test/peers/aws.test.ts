@@ -47,10 +47,10 @@ suite('The sources of AWS beside moto, over the wire', {
   })
 
   /** Asks once, with options as they stand in a config. */
-  async function look(kind: string, source: Source<never>, options: object): Promise<Observation> {
+  async function look(kind: string, source: Source<never>, options: object, at = 1_000): Promise<Observation> {
     const given = parseOptions(kind, { region: REGION, endpoint: moto.url, basename: 'app', ...options })
     const { signal } = new AbortController()
-    const context = { source: kind, signal, now: () => 1_000, log: createFakeLog(), fetch }
+    const context = { source: kind, signal, now: () => at, log: createFakeLog(), fetch }
     return await observe(source as Source<unknown>, given, context)
   }
   const askEc2 = (options: object, seams: Parameters<typeof createEc2Source>[0] = {}) =>
@@ -192,6 +192,27 @@ suite('The sources of AWS beside moto, over the wire', {
       (await askCloudmap(options)).members?.map(({ id }) => id),
       ['b'],
     )
+  })
+
+  test('Cloud Map is asked for its revision while that stays; a change of health, which moves none, is seen after 30 s', async () => {
+    const service = await createService()
+    for (const id of ['a', 'b']) {
+      await register(service, id, { AWS_INSTANCE_IPV4: `10.0.0.${id.charCodeAt(0)}` })
+      await setHealth(service, id, 'HEALTHY')
+    }
+    const source = createCloudmapSource({ env }) as Source<never>
+    const listedAt = async (at: number) => {
+      const seen = await look('cloudmap', source, NAMES, at)
+      assert.equal(seen.outcome, 'complete', JSON.stringify(seen))
+      return seen.members?.map(({ id }) => id).join()
+    }
+    assert.equal(await listedAt(1_000), 'a,b')
+    await setHealth(service, 'b', 'UNHEALTHY')
+    assert.equal(await listedAt(30_999), 'a,b')
+    assert.equal(await listedAt(31_000), 'a')
+    await register(service, 'c', { AWS_INSTANCE_IPV4: '10.0.0.99' })
+    await setHealth(service, 'c', 'HEALTHY')
+    assert.equal(await listedAt(36_000), 'a,c')
   })
 
   test('Cloud Map is complete with nobody in a service without instances, and fails without the service', async () => {
