@@ -20,6 +20,8 @@ export async function bundle(folder: string): Promise<void> {
     format: 'esm',
     platform: 'node',
     target: 'node24',
+    // What can be shaken, where a package has it: half the bytes.
+    mainFields: ['module', 'main'],
     // What CommonJS requires has to come from somewhere in an ES module.
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
     logLevel: 'warning',
