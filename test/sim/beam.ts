@@ -16,7 +16,7 @@ export interface Beam {
   /** Dials as `net_kernel:connect_node/1` does. */
   dial(from: NodeName, to: NodeName, ended: DialEnd): void
   /** `erlang:disconnect_node/1`: loses the link, and in a mesh of three or more all others too, on both sides. */
-  disconnectNode(from: NodeName, to: NodeName): void
+  disconnectNode(from: NodeName, to: NodeName, why: string): void
   /** `global:disconnect/0` on the node: its links go, and nobody else's. */
   leave(node: NodeName): void
   /** What the machines or the network can do has changed: some links may end, or be saved. */
@@ -44,6 +44,10 @@ const INTRODUCTION_MS = 200
 // epmd, TCP and the two halves of the handshake; a lost packet comes again after 1 s, then 2 s, then 4 s.
 const ROUND_TRIPS = 4
 const FIRST_REPEAT_MS = 1_000
+/** Why a link is gone: a node was taken out of the mesh. */
+export const LEFT = 'left'
+/** Why a link is gone: an agent cut it from one side. */
+export const CUT = 'cut'
 const NOBODY: ReadonlySet<NodeName> = new Set()
 
 /** Makes a mesh without links. */
@@ -97,14 +101,14 @@ export function createBeam({ time, network, machine, random, changed, kind }: Be
     const [ofA, ofB] = [[...links(a)], [...links(b)]]
     drop(a, b, why)
     if (kind === 'members') return
-    tell(a, b, ofA)
-    tell(b, a, ofB)
+    tell(a, b, ofA, why)
+    tell(b, a, ofB, why)
   }
 
-  function tell(teller: NodeName, lost: NodeName, others: readonly NodeName[]): void {
+  function tell(teller: NodeName, lost: NodeName, others: readonly NodeName[], why: string): void {
     for (const other of others) {
       if (other === lost || !hears(teller, other)) continue
-      time.after(network.latencyMs(), () => drop(other, lost, `${teller} lost it: no overlapping partitions`))
+      time.after(network.latencyMs(), () => drop(other, lost, `${why}: ${teller} said so`))
     }
   }
 
@@ -152,12 +156,12 @@ export function createBeam({ time, network, machine, random, changed, kind }: Be
     dial,
     pairs,
 
-    disconnectNode(from, to) {
-      lose(from, to, `${from} disconnected ${to}`)
+    disconnectNode(from, to, why) {
+      lose(from, to, why)
     },
 
     leave(node) {
-      for (const peer of Array.from(links(node))) drop(node, peer, `${node} left`)
+      for (const peer of Array.from(links(node))) drop(node, peer, `${node} ${LEFT}`)
     },
 
     recheck() {

@@ -2,7 +2,7 @@ import type { NodeName } from '../../core/node.ts'
 import type { Plan, PlanInput } from '../../core/plan.ts'
 import { defaultPolicy, type Policy } from '../../core/policy.ts'
 import type { State } from '../../core/state.ts'
-import { type Beam, createBeam, type DialEnd } from './beam.ts'
+import { type Beam, CUT, createBeam, type DialEnd } from './beam.ts'
 import { between, chance } from './chance.ts'
 import { createHistory, type History } from './history.ts'
 import { createMachine, type Machine, on } from './machine.ts'
@@ -40,8 +40,6 @@ export interface Witness {
   planned?(agent: AgentView, input: PlanInput, plan: Plan): void
   linkChanged?(a: NodeName, b: NodeName, up: boolean, why: string): void
   dialled?(from: NodeName, to: NodeName): void
-  /** A cut was ordered and is about to be made. */
-  cutting?(from: NodeName, to: NodeName): void
   /** The last fault of the network has ended. */
   healed?(): void
   /** Once a virtual minute. */
@@ -169,8 +167,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
       if (!isCurrent()) return
       history.note(`cut ${self} ${node}: ${reason}`)
       if (contender.cutting === 'disconnect_node') {
-        for (const witness of witnesses) witness.cutting?.(self, node)
-        beam.disconnectNode(self, node)
+        beam.disconnectNode(self, node, `${self} ${CUT} ${node}`)
         return ended()
       }
       const target = machines.get(node)
@@ -182,7 +179,6 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
           if (reason === 'absent' && agents.has(node)) {
             return ended({ code: 'disputed', message: `${node} has an agent of its own` })
           }
-          for (const witness of witnesses) witness.cutting?.(self, node)
           beam.leave(node)
           ended()
         }),
@@ -219,7 +215,6 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
       leave() {
         if (!isCurrent()) return
         history.note(`leave ${self}`)
-        for (const peer of beam.links(self)) for (const witness of witnesses) witness.cutting?.(self, peer)
         beam.leave(self)
       },
       decide(state, input) {
@@ -260,7 +255,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
     if (step.do === 'delist') for (const node of step.nodes) platform.unlist(node)
     if (step.do === 'relist') for (const node of step.nodes) relist(node)
     if (step.do === 'restartAgent') restartAgent(step.node, step.keepState)
-    if (step.do === 'disconnectNode') beam.disconnectNode(step.from, step.to)
+    if (step.do === 'disconnectNode') beam.disconnectNode(step.from, step.to, 'by hand')
   }
 
   function disturb(fault: NetworkFault, forMs: number): void {
