@@ -57,14 +57,20 @@ export async function openWorld(config: Config, seams: AgentSeams, options: Worl
     throw new RollcallError('config', message)
   }
   const { emit } = events
+  let opened: Distribution | undefined
+  // The sources are opened first, and are asked when all is open.
+  const address = () => opened?.address
   const topologies = Object.entries(config.topologies)
   const opening = topologies.flatMap(([topology, { sources, intervalMs }]) =>
-    sources.map((source) => openSource(source, { topology, intervalMs, self, log, clock, ...(load && { load }) })),
+    sources.map((source) =>
+      openSource(source, { topology, intervalMs, self, address, log, clock, ...(load && { load }) }),
+    ),
   )
   const sources = await Promise.all(opening)
   const file = config.agent.state
   const state = file === undefined ? undefined : await readState(file, log)
   const distribution = seams.distribution ?? (await openDistribution(config, { self, log }))
+  opened = distribution
   // The core may take a dial for dead at the shortest of them: no dial should outlive that.
   const dialTimeoutMs = Math.min(...topologies.map(([, { policy }]) => policy.dialTimeout))
   return {

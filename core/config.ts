@@ -3,6 +3,7 @@ import { awsSources } from './aws-sources.ts'
 import { quoteName, unknownName } from './config-error.ts'
 import { durationSchema } from './duration.ts'
 import type { ConfigOrigin } from './interpolation.ts'
+import { memberSchema } from './member.ts'
 import { nearest } from './nearest.ts'
 import {
   hasOneKey,
@@ -39,12 +40,35 @@ export type ExecOptions = z.infer<typeof execOptionsSchema>
 const command = z.array(text).check(z.minLength(1, { error: 'expected a program and its arguments' }))
 const mfa = z.array(text).check(z.minLength(2, { error: 'expected [module, function, ...args]' }))
 
+// What a function reads of a registration ends at 4 KB, of which the rest takes one at most.
+const MAX_META_CHARACTERS = 3_000
+const registrationSchema = z.strictObject({
+  /** How long the lease is to last; what the registry grants (its own `ttl`) by default, and at most that. */
+  ttl: z.optional(durationSchema.check(z.gte(1_000, { error: 'expected a lease of at least 1s' }))),
+  /** What others are to read of this node beside its name. */
+  meta: z.optional(
+    z.record(z.string(), z.string(), { error: 'expected a mapping of names to texts' }).check(
+      z.refine((meta) => memberSchema.shape.meta.safeParse(meta).success, {
+        error: 'expected names of at most 255 characters, and texts of at most 1024',
+      }),
+      z.refine((meta) => JSON.stringify(meta).length <= MAX_META_CHARACTERS, {
+        error: `expected at most ${MAX_META_CHARACTERS} characters in all`,
+      }),
+    ),
+  ),
+})
+
 export const functionOptionsSchema = z.strictObject({
   name,
   url: text.check(z.regex(/^https?:\/\//, { error: 'expected an http:// or https:// address' })),
   /** The topology to ask there; the own topology's name by default. */
   topology: z.optional(text),
   token: z.optional(text),
+  /** Whether this node says there that it is here: the topology there has a `registry`. Off by default, for most functions ask elsewhere. */
+  register: z._default(
+    z.union([z.boolean(), registrationSchema], { error: 'expected true, false or { ttl, meta }' }),
+    false,
+  ),
   timeout: z._default(durationSchema, 5_000),
 })
 export const execOptionsSchema = z.strictObject({ name, command, timeout: z._default(durationSchema, 10_000) })

@@ -5,6 +5,8 @@ export interface Distribution {
   readonly self: NodeName
   /** The node ends when this closes (a member): who stops its agent takes it out of the mesh. */
   readonly isNode?: boolean
+  /** Where the own node is dialled, if its name alone does not tell. */
+  readonly address?: { host: string; port: number }
   list(): Promise<NodeName[]>
   /** Throws a `RollcallError` with a code that a person can act on. */
   connect(node: NodeName, options: { address?: { host: string; port: number }; signal: AbortSignal }): Promise<void>

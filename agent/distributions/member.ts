@@ -1,5 +1,5 @@
 import type { BeamConfig } from '../../core/config.ts'
-import type { NodeName } from '../../core/node.ts'
+import { hostOf, type NodeName } from '../../core/node.ts'
 import type { Log } from '../../functions/resolvers/source.ts'
 import { type MemberNode, startMember } from '../beam/member.ts'
 import type { Distribution } from './distribution.ts'
@@ -17,6 +17,8 @@ export async function openMemberDistribution(
 export function distributionOf(node: MemberNode): Distribution {
   return {
     self: node.name,
+    // Who knows it needs no epmd to find the port.
+    address: { host: hostOf(node.name), port: node.port },
     list: async () => node.nodes(),
     connect: (peer, { address, signal }) => node.connect(peer, { address, signal }),
     // A hidden node is nothing to `global`: one closed connection takes nobody else along.

@@ -12,7 +12,8 @@ import { type Finding, outcomeOf, together } from '../../core/sources/outcome.ts
 import { basenameFor } from '../../functions/resolvers/basename.ts'
 import { type HttpAnswer, jsonOf, refusal, send } from '../../functions/http.ts'
 import type { Source, SourceContext } from '../../functions/resolvers/source.ts'
-import { backoffMs, type Clock, jitter, systemClock } from '../clock.ts'
+import { type Clock, jitter, systemClock } from '../clock.ts'
+import { createLimit, failureWaitMs } from './pace.ts'
 
 // 10,000 instances with their checks are some 15 MB.
 const MAX_BYTES = 32 * 1024 * 1024
@@ -24,10 +25,6 @@ const MIN_WAIT_MS = 100
 const MAX_WAIT_MS = 240_000
 // Consul lets a wait take up to a 16th longer, so that not all clients come back at once.
 const SPREAD = 17 / 16
-// However much a datacenter fails: the longest that its recovery goes unseen.
-const MAX_BACKOFF_MS = 30_000
-// What may come at once before changes are taken at the pace of a poll: the number that Consul's page on blocking queries names.
-const BURST = 2
 
 const ADVICE: Readonly<Record<number, string>> = {
   403: 'check token, and that it may read the service and its nodes (service:read, node:read)',
@@ -126,7 +123,7 @@ async function* answersOf(datacenter: string | undefined, asking: Asking): Async
     if (answer instanceof RollcallError) {
       // The servers that come back may be others, with other indexes.
       index = undefined
-      await clock.sleep(backoffOf(answer, { failures: failures++, intervalMs, clock }), signal)
+      await clock.sleep(failureWaitMs(answer, { failures: failures++, intervalMs, clock }), signal)
       continue
     }
     failures = 0
@@ -198,27 +195,5 @@ function outcomeNow(parts: readonly Part[]) {
     return outcomeOf(together(parts))
   } catch (error) {
     return { outcome: 'failed' as const, error: describeError(error) }
-  }
-}
-
-function backoffOf(
-  { retryAfterMs = 0 }: RollcallError,
-  { failures, intervalMs, clock }: { failures: number; intervalMs: number; clock: Clock },
-): number {
-  const maxMs = Math.max(intervalMs, MAX_BACKOFF_MS)
-  return Math.max(backoffMs(failures, { baseMs: intervalMs, maxMs, clock }), Math.min(retryAfterMs, maxMs))
-}
-
-/** A token bucket: takes one, and waits until there is another. So many are there at first, and one comes each interval. */
-function createLimit(intervalMs: number, clock: Clock): (signal: AbortSignal) => Promise<void> {
-  let tokens = BURST
-  let filledAt = clock.now()
-  return async (signal) => {
-    const now = clock.now()
-    // A clock that was set back fills nothing, and takes nothing away.
-    tokens = Math.min(BURST, tokens + Math.max(0, now - filledAt) / intervalMs)
-    filledAt = now
-    tokens -= 1
-    if (tokens < 1) await clock.sleep((1 - tokens) * intervalMs, signal)
   }
 }

@@ -39,6 +39,8 @@ export interface OpenSourceOptions {
   intervalMs: number
   /** This node; absent where nobody dials (`rollcall look`). */
   self?: NodeName | undefined
+  /** Where this node is dialled, if its name alone does not tell. */
+  address?: SourceContext['address']
   log: Log
   clock?: Clock
   /** How long a look listens, in silence, to a source that can only be listened to, in ms; by default as the source says. */
@@ -57,12 +59,15 @@ const sockets: Required<Pick<SourceContext, 'exchange' | 'resolvConf'>> = {
 
 /** Loads a source and gives it its surroundings. Throws `config` where no agent can ask its kind. */
 export async function openSource(config: SourceConfig, options: OpenSourceOptions): Promise<OpenSource> {
-  const { topology, intervalMs, self, log, clock = systemClock, load = loadSource, listenMs } = options
+  const { topology, intervalMs, self, address, log, clock = systemClock, load = loadSource, listenMs } = options
   const source = await load(config)
   const { now } = clock
   const context = {
     source: config.id,
     ...(self !== undefined && { self }),
+    ...(address !== undefined && { address }),
+    // Who says how long to listen only looks.
+    ...(listenMs !== undefined && { silent: true }),
     now,
     ...(intervalMs > 0 && { intervalMs }),
     log,
@@ -109,7 +114,7 @@ function heardBy(source: Source<unknown>, silentMs: number | undefined): NonNull
     const listenMs = silentMs ?? source.listenMs?.(options)
     const signal =
       listenMs === undefined ? context.signal : AbortSignal.any([context.signal, AbortSignal.timeout(listenMs)])
-    const listening = { ...context, signal, silent: silentMs !== undefined }
+    const listening = { ...context, signal }
     let heard: Observation | undefined
     for await (const observation of source.watch?.(options, listening) ?? []) {
       heard = observation

@@ -1,6 +1,6 @@
 import type * as z from 'zod/mini'
 import { describeError } from '../../core/error.ts'
-import type { Observation } from '../../core/member.ts'
+import type { Member, Observation } from '../../core/member.ts'
 import type { NodeName } from '../../core/node.ts'
 import type { SystemResolver } from '../resolv-conf.ts'
 
@@ -10,6 +10,8 @@ export interface SourceContext {
   source: string
   /** The own node's name; absent where no node asks (the function). */
   self?: NodeName
+  /** Where the own node is dialled, if its name alone does not tell; undefined while that is not known. */
+  address?: () => Member['address']
   /** Nobody is to hear of this ask: a source that would announce `self` only listens (`rollcall look`). */
   silent?: boolean
   /** Ends every wait and every request of the source. */
