@@ -1,28 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { invariants } from './invariants/all.ts'
-import { measure, type Metrics } from './metrics.ts'
-import { run } from './run.ts'
-import type { Scenario } from './scenario.ts'
+import { measured } from './measured.ts'
 import { failures } from './scenarios/failures.ts'
 import { libclusterFaults } from './scenarios/libcluster.ts'
 
 const SEED = 1
-
-async function played(scenario: Scenario): Promise<{ metrics: Metrics; violations: readonly object[] }> {
-  let metrics: (() => Metrics) | undefined
-  const { violations } = await run(scenario, {
-    seed: SEED,
-    invariants,
-    watch(world) {
-      const meter = measure(world)
-      metrics = meter.result
-      return meter
-    },
-  })
-  assert.ok(metrics !== undefined)
-  return { metrics: metrics(), violations }
-}
 
 for (const [title, scenarios] of [
   ['how discovery fails', failures],
@@ -31,7 +14,7 @@ for (const [title, scenarios] of [
   describe(`${title}, in a whole mesh of real agents`, () => {
     for (const scenario of scenarios) {
       test(`${scenario.name}: ${scenario.about}; no link is cut wrongly, and the mesh comes right`, async () => {
-        const { metrics, violations } = await played(scenario)
+        const { metrics, violations } = await measured(scenario, { seed: SEED, invariants })
         assert.deepEqual(violations, [])
         assert.equal(metrics.wrongCuts, 0)
         assert.notEqual(metrics.convergeMs, Infinity, JSON.stringify(metrics))

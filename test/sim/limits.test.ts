@@ -46,6 +46,6 @@ describe('what the design says that it does not do', () => {
     const { world, linkedMinutes } = await watched(deadSource, N1, N4)
     assert.ok(linkedMinutes.includes(29))
     const told = world.history.tail(Infinity).filter((line) => line.includes('source_blocks_removal'))
-    assert.equal(told.length, 9, 'each of the others says so once; the node itself has no link to itself')
+    assert.equal(told.length, 10, 'each agent says so once, that of the node itself too')
   })
 })

@@ -22,7 +22,7 @@ const SAMPLE_MS = 1_000
 const LAST_MS = 300_000
 
 /** Measures a run while it goes on; `result` is to be asked at its end. */
-export function measure(world: World): Witness & { result(): Metrics } {
+export function measure(world: World): Witness & { readonly result: () => Metrics } {
   const { time, machines, platform, network, beam, scenario } = world
   let [wrongCuts, wrongMeshMs, dials, wrongAt] = [0, 0, 0, 0]
   const deadDialled = new Set<NodeName>()

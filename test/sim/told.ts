@@ -14,6 +14,8 @@ export interface Told {
   removedAt: { node: NodeName; at: number }[]
   /** Takes in what a plan was given. */
   hear(input: PlanInput, at: number): void
+  /** Who was removed by what a source left out is not, once that source is doubted. */
+  doubt(plan: Plan): void
   /** Takes in what the plan decided. */
   note(plan: Plan, at: number): void
   /** The sources that know a node. */
@@ -79,6 +81,12 @@ export function createTold(confirmMs: number): Told {
       }
       for (const { observations } of Object.values(input.topologies)) {
         for (const observation of observations) hearOne(input, observation, at)
+      }
+    },
+
+    doubt({ topologies }) {
+      for (const [id, { left }] of sources) {
+        if (topologies.web?.sources[id]?.doubted) for (const node of left.keys()) removed.delete(node)
       }
     },
 

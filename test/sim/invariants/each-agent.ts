@@ -21,6 +21,7 @@ export function eachAgent(
       planned(agent, input, plan) {
         const told = all.get(agent.self) ?? start(agent)
         told.hear(input, time.now())
+        told.doubt(plan)
         planned(told, agent, input, plan)
         told.note(plan, time.now())
       },

@@ -4,6 +4,7 @@ import { eachAgent } from './each-agent.ts'
 /** (f) A node that was removed is not dialled again by agents that know it, until a source names it. */
 export const noRedial: Invariant = {
   name: 'f: who was removed is not dialled',
+  // A removal stands until a source names the node or is doubted.
   sentence: 'Wanted = known, not leaving, not removed, not self, in any topology.',
   watch(world, report) {
     return eachAgent((told, { self }, _input, plan) => {
