@@ -13,6 +13,7 @@ import { type ConfigOrigin, interpolate } from './interpolation.ts'
 import { memberSchema } from './member.ts'
 import { defaultPolicy, type Policy, policySchema } from './policy.ts'
 import { name, node, port, text } from './setting.ts'
+import { baseUrl } from './sources/base-url.ts'
 import { dnsOptionsSchema } from './sources/dns.ts'
 
 /** How much is logged, the most first. */
@@ -65,9 +66,12 @@ export const registryOptionsSchema = z
     ttl: z._default(durationSchema.check(z.gte(1_000, { error: 'expected a lease of at least 1s' })), 30_000),
     /** Where the leases are kept: in the process, in a Durable Object (Workers), in a table of DynamoDB (Lambda, or several processes). */
     store: z._default(z.enum(['memory', 'durable-object', 'dynamodb']), 'memory'),
+    /** With a partition key `topology` and a sort key `node`, both text; its TTL attribute is `expires`. */
     table: z.optional(text),
+    /** AWS_REGION by default. */
     region: z.optional(text),
-    endpoint: z.optional(text),
+    /** Asked instead of AWS: a VPC endpoint, or what speaks like AWS. */
+    endpoint: z.optional(baseUrl),
   })
   .check(
     z.refine(({ store, table }) => (store === 'dynamodb') === (table !== undefined), {

@@ -1,6 +1,7 @@
 import { type Context, Hono } from 'hono'
-import type { AuthEntry, Config } from '../core/config.ts'
+import type { AuthEntry, Config, TopologyConfig } from '../core/config.ts'
 import { parseDuration } from '../core/duration.ts'
+import { RollcallError } from '../core/error.ts'
 import { plan } from '../core/plan.ts'
 import { authorize, maySee } from './auth.ts'
 import type { SourceLoaders } from './asker.ts'
@@ -34,12 +35,17 @@ export interface AppOptions {
   admit?: ((request: Request) => void) | undefined
   /** Present where a caller may wait for a change (`?wait=`); its abort ends every wait. Absent, all are answered at once. */
   waits?: AbortSignal | undefined
+  /** Who answers for a topology, where that is not this instance. */
+  elsewhere?: ((topology: string, config: TopologyConfig) => Owner | undefined) | undefined
   /** What only some hosts answer, by path (host-routes.ts has them). */
   routes?: Readonly<Record<string, Route>> | undefined
 }
 
 /** Answers a GET from what is known of every topology. */
 export type Route = (observers: readonly Observer[]) => Reply | Promise<Reply>
+
+/** Answers every request for one topology, as this app would. */
+export type Owner = (request: Request) => Promise<Response>
 
 /** What a host may hand to the app with a request. */
 export interface Bindings {
@@ -76,6 +82,7 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
   const observers = new Map<string, Observer>()
   const registries = new Map<string, Registry>()
   const waiters = new Map<Observer, Waiters>()
+  const owners = new Map<string, Owner>()
   for (const [topology, config] of Object.entries(options.topologies)) {
     const registry = createRegistry({ topology, config, stores, context })
     if (registry !== undefined) registries.set(topology, registry)
@@ -83,6 +90,8 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     const observer = createObserver({ ...options, loaders: known, topology, config, context })
     observers.set(topology, observer)
     if (waits !== undefined) waiters.set(observer, createWaiters(observer, waits))
+    const owner = options.elsewhere?.(topology, config)
+    if (owner !== undefined) owners.set(topology, owner)
   }
   const authenticate = createGate(options.auth, now)
   const app = new Hono<{ Bindings: Bindings }>()
@@ -189,6 +198,18 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     return ok(JSON.stringify(made), { ...UNCACHED, ...(view && agesOf(view, time)) })
   }
 
+  /** It logs the request itself, unless it never got it. */
+  async function handOver(c: Call, owner: Owner): Promise<Response> {
+    try {
+      return await owner(c.req.raw)
+    } catch (cause) {
+      const message = '[function] expected the owner of this topology to answer, got an error: the log has it'
+      return await answering(() => {
+        throw new RollcallError('store_unavailable', message, { cause })
+      })(c)
+    }
+  }
+
   function refuse(c: Call): Reply {
     const allowed = METHODS.filter((method) => app.router.match(method, c.req.path)[0].length > 0)
     if (allowed.length === 0) throw problem('not_found', 'function', 'a path of /openapi.json, got another')
@@ -197,6 +218,12 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     return { ...reply, headers: { ...reply.headers, Allow: allowed.join(', ') } }
   }
 
+  if (owners.size > 0) {
+    app.use('/v1/topologies/:topology/*', async (c, next) => {
+      const owner = owners.get(c.req.param('topology'))
+      return owner === undefined ? await next() : await handOver(c, owner)
+    })
+  }
   app.get('/v1/topologies', answering(listTopologies))
   app.get('/v1/topologies/:topology/members', answering(listMembers))
   app.post('/v1/topologies/:topology/plan', answering(makePlan))

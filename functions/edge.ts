@@ -8,7 +8,8 @@ import type { Log } from './resolvers/source.ts'
 /** The environment of an edge host: variables and secrets by name. */
 export type Env = Record<string, unknown>
 
-export interface EdgeOptions extends Pick<AppOptions, 'loaders' | 'reach' | 'patienceMs' | 'routes'> {
+export interface EdgeOptions
+  extends Pick<AppOptions, 'loaders' | 'stores' | 'reach' | 'patienceMs' | 'waits' | 'elsewhere' | 'routes'> {
   /** What the config may name: by default those sources that any host can ask. */
   sources?: Parameters<typeof parseServedConfig>[2]
 }

@@ -5,6 +5,7 @@ import { createEdgeApp } from './edge.ts'
 import { exchange, resolvConf } from './exchange.ts'
 import { description } from './host-routes.ts'
 import { resolvers } from './resolvers/index.ts'
+import { stores } from './stores/index.ts'
 
 /**
  * The AWS Lambda handler, for a function URL or an API Gateway HTTP API. Its config is the variable `ROLLCALL_CONFIG`.
@@ -13,6 +14,8 @@ import { resolvers } from './resolvers/index.ts'
 export const handler = handle(
   createEdgeApp(process.env, {
     loaders: resolvers,
+    // In the memory of one of many instances a lease would be seen by those alone who happen to meet it.
+    stores: { dynamodb: stores.dynamodb },
     sources: { ...servedSources, ...awsSources },
     reach: { exchange, resolvConf },
     patienceMs: Infinity,

@@ -33,7 +33,7 @@ const CODES: readonly [code: string, pattern: RegExp, advice: string][] = [
   [
     'forbidden',
     /^(UnauthorizedOperation|AccessDenied|OptInRequired)/,
-    'its role needs ec2:DescribeInstances or servicediscovery:DiscoverInstances and servicediscovery:DiscoverInstancesRevision',
+    'its role needs ec2:DescribeInstances, servicediscovery:DiscoverInstances and DiscoverInstancesRevision, or dynamodb:Query, GetItem and PutItem',
   ],
   ['no_service', /^(ServiceNotFound|NamespaceNotFound)/, 'check namespace, service and region'],
 ]

@@ -25,8 +25,8 @@ export interface ContractOptions {
   name: string
   /** Starts the function with this config, as plain data. */
   start: (config: object) => Promise<Host>
-  /** Options of the registry source, as this host keeps leases; absent where it keeps none. */
-  registry?: object
+  /** Options of the registry source, as this host keeps leases. */
+  registry: object
   /** Where a caller may wait for a change. */
   waits: 'everywhere' | 'registry' | 'nowhere'
   /** One line that says why not, or false. */
@@ -187,7 +187,7 @@ export function describeContract({ name, start, registry, waits, skip = false }:
       const { topologies } = topologiesDocumentSchema.parse(await (await get('/v1/topologies')).json())
       assert.deepEqual(
         topologies.map(({ topology }) => topology),
-        ['steady', 'brisk', 'held', 'broken', 'fixed', ...(registry === undefined ? [] : ['registered', 'crowded'])],
+        ['steady', 'brisk', 'held', 'broken', 'fixed', 'registered', 'crowded'],
       )
     })
 
@@ -219,7 +219,7 @@ export function describeContract({ name, start, registry, waits, skip = false }:
       assert.equal((await host.fetch('/healthz')).status, 200)
     })
 
-    if (registry !== undefined) describeRegistry({ host: () => host, waits: waits !== 'nowhere' })
+    describeRegistry({ host: () => host, waits: waits !== 'nowhere' })
   })
 }
 
@@ -231,7 +231,7 @@ export async function refusal(response: Response): Promise<[number, string]> {
   return [status, code]
 }
 
-function configFor(server: string, registry: object | undefined): object {
+function configFor(server: string, registry: object): object {
   const topology = (query: string, interval: string, options = {}) => ({
     interval,
     sources: [{ dns: { query, server, types: ['A'], basename: 'app', ...options } }],
@@ -243,11 +243,9 @@ function configFor(server: string, registry: object | undefined): object {
     held: topology('held.test', '1h'),
     broken: topology('broken.test', '1h'),
     fixed,
-    ...(registry && {
-      registered: { interval: '1h', sources: [{ registry }] },
-      crowded: { interval: '1h', sources: [{ registry }], policy: { maxMembers: 2 } },
-    }),
-    hidden: { ...fixed, sources: [registry === undefined ? fixed.sources[0] : { registry }] },
+    registered: { interval: '1h', sources: [{ registry }] },
+    crowded: { interval: '1h', sources: [{ registry }], policy: { maxMembers: 2 } },
+    hidden: { interval: '1h', sources: [{ registry }] },
   }
   const visible = Object.keys(topologies).filter((topology) => topology !== 'hidden')
   const entry = (token: string, options: object) => ({

@@ -22,7 +22,8 @@ async function startWorker(vars: Record<string, string>): Promise<Host & { logs:
 
 describeContract({
   name: 'Cloudflare Workers',
-  waits: 'nowhere',
+  registry: { store: 'durable-object' },
+  waits: 'registry',
   start: (config) => startWorker({ ROLLCALL_CONFIG: JSON.stringify(config) }),
 })
 

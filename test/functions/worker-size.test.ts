@@ -29,22 +29,23 @@ describe('the bundle of the worker', () => {
     )
   })
 
-  it('holds at most 47 KB of rollcall itself, the libraries not counted', () => {
+  it('holds at most 60 KB of rollcall itself, the libraries not counted', () => {
     const own = parts.filter(([file]) => !file.includes('node_modules/'))
     const bytes = own.reduce((sum, [, size]) => sum + size, 0)
-    assert.ok(bytes <= 47_000, `${bytes} bytes: ${JSON.stringify(own.toSorted(([, a], [, b]) => b - a))}`)
+    assert.ok(bytes <= 60_000, `${bytes} bytes: ${JSON.stringify(own.toSorted(([, a], [, b]) => b - a))}`)
   })
 
-  it('costs at most 20 KiB of compressed upload for rollcall itself', async () => {
+  it('costs at most 24 KiB of compressed upload for rollcall itself', async () => {
     const { outputFiles } = await build({ ...OPTIONS, packages: 'external' })
     const bytes = gzipSync(outputFiles[0]?.contents ?? '').length
-    assert.ok(bytes > 1024 && bytes <= 20 * 1024, `${bytes} bytes`)
+    assert.ok(bytes > 1024 && bytes <= 24 * 1024, `${bytes} bytes`)
   })
 
   it('leaves out what only other hosts and agents need', () => {
     const elsewhere = [
       /json-schema-|to-json-schema|\/locales\/(?!en\.)/,
       /node-server|@aws-sdk|host-routes\.ts|resolvers\/index\.ts|openapi/,
+      /stores\/(index|memory|dynamodb)\.ts/,
       /exchange\.ts|nameservers\.ts|resolv-conf\.ts|resolvers\/dns\.ts/,
       /\bagent\/|core\/(config|nearest|wire)\.ts/,
     ]

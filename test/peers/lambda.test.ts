@@ -1,15 +1,35 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { describeContract, refusal } from '../contract/contract.ts'
+import { describeContract, type Host, refusal } from '../contract/contract.ts'
+import { createTable, CREDENTIALS } from './dynamodb-table.ts'
 import { type Front, missingLambda, startLambda } from './lambda.ts'
+import { type Moto, startMoto } from './moto.ts'
+import { missingPrograms } from './programs.ts'
 
-const skip = missingLambda()
+const skip = missingLambda() || missingPrograms('moto_server')
+const TABLE = 'leases'
+
+/** A handler beside a table of its own, and what a config says to reach it. */
+async function startWithTable(config: object, front: Front): Promise<Host> {
+  const moto: Moto = await startMoto()
+  await createTable(moto.url, TABLE)
+  const environment = { ...CREDENTIALS, DYNAMODB: moto.url, ROLLCALL_CONFIG: JSON.stringify(config) }
+  const { fetch, close } = await startLambda(environment, front)
+  return {
+    fetch,
+    async close() {
+      await close()
+      await moto.kill()
+    },
+  }
+}
 
 for (const front of ['function-url', 'http-api'] satisfies Front[]) {
   describeContract({
     name: `AWS Lambda behind ${front}`,
+    registry: { store: 'dynamodb', table: TABLE, endpoint: '${DYNAMODB}' },
     waits: 'nowhere',
-    start: (config) => startLambda({ ROLLCALL_CONFIG: JSON.stringify(config) }, front),
+    start: (config) => startWithTable(config, front),
     skip,
   })
 }
