@@ -13,6 +13,8 @@ const DENO = ['run', '--no-prompt', '--no-config', '--no-lock']
 const CHROMIUM = [
   '--headless',
   '--dump-dom',
+  // Else it shows the page once it is loaded, whatever its script still waits for. Such time passes at once where nothing is to be done.
+  '--virtual-time-budget=60000',
   '--disable-gpu',
   // Without it Chromium refuses to run as root; it runs nothing but these tests.
   '--no-sandbox',

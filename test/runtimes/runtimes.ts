@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { bundle, type Form, MARK } from './bundle.ts'
 import { type Host, hosts } from './hosts.ts'
 import type { Outcome } from './node-test.ts'
-import { type FileOutcome, runUnderNode } from './under-node.ts'
+import { runUnderNode } from './under-node.ts'
 
 // Ten times what the slowest needs beside another one.
 const LIMIT_MS = 240_000
@@ -17,10 +17,7 @@ const SHOWN_FAULTS = 10
 const MAX_SHOWN = 2_000
 
 const ROOT = join(import.meta.dirname, '../..')
-const CORE = ['test/core/*.test.ts', 'test/runtimes/strict-assert.test.ts']
-// Chromium shows a page as soon as its script waits for more than a promise. The core never does; an app that answers does.
-const APP = 'test/runtimes/app.test.ts'
-const FILES: Record<Form, readonly string[]> = { script: [...CORE, APP], worker: [...CORE, APP], page: CORE }
+const FILES = ['test/core/*.test.ts', 'test/runtimes/*.test.ts']
 
 const execute = promisify(execFile)
 
@@ -30,21 +27,29 @@ interface Result {
   readonly version: string
   readonly outcomes: readonly Outcome[]
   readonly ms: number
-  /** The tests that it should have run, by name. */
-  readonly expected: readonly string[]
-  /** Why it ran none. */
+  /** Why it ran no test. */
   readonly fault?: string
 }
 
 async function main(): Promise<number> {
+  const files = globSync(FILES, { cwd: ROOT }).map((file) => join(ROOT, file))
   const all = hosts()
   const present = all.filter(({ missing }) => missing === false)
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-runtimes-'))
   try {
-    const results = await runEverywhere(present, folder)
-    const faults = results.flatMap(faultsOf)
-    printTable(results)
+    const bundles = new Map<Form, string>()
+    for (const form of new Set(present.map((host) => host.form))) {
+      bundles.set(form, await bundle(form, files.toSorted(), folder))
+    }
+    const results = await allResults([
+      () => runOnNodeTest(files),
+      ...present.map((host) => () => runOn(host, bundles.get(host.form) ?? '', folder)),
+    ])
+    // The first is node:test's own.
+    const expected = results[0]?.outcomes.map(({ name }) => name) ?? []
+    printTable(results, expected.length)
     for (const { name, missing } of all) if (missing !== false) console.log(`${name} skipped: ${missing}`)
+    const faults = results.flatMap((result) => faultsOf(result, expected))
     for (const fault of faults) console.log(`\n${fault}`)
     return faults.length === 0 ? 0 : 1
   } finally {
@@ -52,45 +57,24 @@ async function main(): Promise<number> {
   }
 }
 
-/** As many at a time as there are processors: each is busy all the while. */
-async function runEverywhere(present: readonly Host[], folder: string): Promise<readonly Result[]> {
-  const bundles = new Map<Form, string>()
-  for (const { form } of present) if (!bundles.has(form)) bundles.set(form, await bundle(form, filesOf(form), folder))
-  let underNode: { outcomes: readonly FileOutcome[]; ms: number } = { outcomes: [], ms: 0 }
-  const ran: { host: Host; run: Run }[] = []
-  const jobs = [
-    async () => {
-      const start = performance.now()
-      underNode = { outcomes: await runUnderNode(filesOf('script')), ms: performance.now() - start }
-    },
-    ...present.map((host, index) => async () => {
-      ran[index] = { host, run: await runOn(host, bundles.get(host.form) ?? '', folder) }
-    }),
-  ].values()
-  await Promise.all(
-    Array.from({ length: availableParallelism() }, async () => {
-      for (const job of jobs) await job()
-    }),
-  )
-  const namesFor = (form: Form) => {
-    const files = filesOf(form)
-    return underNode.outcomes.filter(({ file }) => file !== undefined && files.includes(file)).map(({ name }) => name)
-  }
-  return [
-    { name: 'node:test', version: process.versions.node, ...underNode, expected: namesFor('script') },
-    ...ran.map(({ host: { name, form }, run }) => ({ name, ...run, expected: namesFor(form) })),
-  ]
+/** As many at a time as there are processors: each is busy all the while. The results are in the order of the jobs. */
+async function allResults(jobs: readonly (() => Promise<Result>)[]): Promise<readonly Result[]> {
+  const results: Result[] = []
+  const queue = jobs.entries()
+  const workers = Array.from({ length: availableParallelism() }, async () => {
+    for (const [index, job] of queue) results[index] = await job()
+  })
+  await Promise.all(workers)
+  return results
 }
 
-function filesOf(form: Form): readonly string[] {
-  return globSync([...FILES[form]], { cwd: ROOT })
-    .map((file) => join(ROOT, file))
-    .toSorted()
+async function runOnNodeTest(files: readonly string[]): Promise<Result> {
+  const start = performance.now()
+  const outcomes = await runUnderNode(files)
+  return { name: 'node:test', version: process.versions.node, outcomes, ms: performance.now() - start }
 }
 
-type Run = Pick<Result, 'version' | 'outcomes' | 'ms' | 'fault'>
-
-async function runOn({ program, run }: Host, file: string, folder: string): Promise<Run> {
+async function runOn({ name, program, run }: Host, file: string, folder: string): Promise<Result> {
   // A home of its own: what a runtime caches or asks the home for is of no other run.
   const env = { PATH: process.env['PATH'], HOME: folder, DENO_NO_UPDATE_CHECK: '1', NO_COLOR: '1' }
   const options = { env, cwd: folder, timeout: LIMIT_MS, killSignal: 'SIGKILL', maxBuffer: MAX_OUTPUT_BYTES } as const
@@ -102,13 +86,13 @@ async function runOn({ program, run }: Host, file: string, folder: string): Prom
     const { stdout, stderr } = await execute(program, run(file, folder), options)
     const ms = performance.now() - start
     const [, encoded] = new RegExp(`${MARK}([^\\s<]+)`).exec(stdout) ?? []
-    if (encoded !== undefined) return { version, outcomes: JSON.parse(decodeURIComponent(encoded)), ms }
-    return { version, outcomes: [], ms, fault: `ended without a word of its tests: ${ends(stderr, stdout)}` }
+    if (encoded !== undefined) return { name, version, outcomes: JSON.parse(decodeURIComponent(encoded)), ms }
+    return { name, version, outcomes: [], ms, fault: `ended without a word of its tests: ${ends(stderr, stdout)}` }
   } catch (error) {
     const ms = performance.now() - start
     const { killed, stdout = '' } = error as { killed?: boolean; stdout?: string }
     const fault = killed === true ? `did not end within ${LIMIT_MS} ms` : `failed: ${ends(String(error), stdout)}`
-    return { version, outcomes: [], ms, fault }
+    return { name, version, outcomes: [], ms, fault }
   }
 }
 
@@ -117,7 +101,7 @@ function ends(...texts: readonly string[]): string {
 }
 
 /** What is wrong with a result, in paragraphs. The names must be the same, not only their count: else a test was left out for another. */
-function faultsOf({ name, version, outcomes, expected, fault }: Result): readonly string[] {
+function faultsOf({ name, version, outcomes, fault }: Result, expected: readonly string[]): readonly string[] {
   const who = `${name} ${version}`
   if (fault !== undefined) return [`${who} ${fault}`]
   if (expected.length === 0) return [`${who}: node:test ran no test to compare with`]
@@ -144,10 +128,10 @@ function without(names: readonly string[], others: readonly string[]): readonly 
   })
 }
 
-function printTable(results: readonly Result[]): void {
-  const rows = results.map(({ name, version, outcomes, expected, ms }) => {
+function printTable(results: readonly Result[], expected: number): void {
+  const rows = results.map(({ name, version, outcomes, ms }) => {
     const passed = outcomes.filter(({ error }) => error === undefined).length
-    return [name, version, `${passed} of ${expected.length}`, ms.toFixed(0)]
+    return [name, version, `${passed} of ${expected}`, ms.toFixed(0)]
   })
   const table = [['runtime', 'version', 'tests passed', 'ms'], ...rows]
   const widths = [0, 1, 2, 3].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
