@@ -5,18 +5,19 @@ import { excerpt } from '../../core/excerpt.ts'
 import { hash32 } from '../../core/hash.ts'
 import { type Lease, type LeaseChange, type RegistryClock, startClock } from '../../core/lease.ts'
 import { memberSchema } from '../../core/member.ts'
-import type { AttributeValue } from '../aws/dynamodb-client.ts'
-import { type AwsCall, createAwsService } from '../aws/service.ts'
+import type {
+  AttributeValue,
+  GetItemCommandInput,
+  PutItemCommandInput,
+  QueryCommandInput,
+  TransactWriteItemsCommandInput,
+} from '../aws/dynamodb-client.ts'
+import { type AwsCall, type AwsConfig, createAwsService } from '../aws/service.ts'
 import type { OpenStore } from './store.ts'
 
-type Sdk = typeof import('../aws/dynamodb-client.ts')
 type Item = Record<string, AttributeValue>
-
-interface Client {
-  readonly config: { readonly systemClockOffset: number }
-  readonly sdk: Sdk
-  readonly send: InstanceType<Sdk['DynamoDBClient']>['send']
-}
+type Abort = { abortSignal: AbortSignal }
+type Client = Awaited<ReturnType<typeof open>>
 
 /** One row as it is, and what it means. */
 interface Row<Value> {
@@ -55,30 +56,20 @@ const leaseSchema = z.object({
 export const openDynamodbStore: OpenStore = async ({ topology, options, context }) => {
   const { table: TableName = '', region, endpoint, ttl: ttlMs } = options
   const { now, log } = context
-  const service = createAwsService<Client>({
+  const service = createAwsService({
     part: 'registry',
     packageName: '@aws-sdk/client-dynamodb',
     variable: 'DYNAMODB',
     env: process.env,
-    async open(config) {
-      const sdk = await import('../aws/dynamodb-client.ts')
-      const client = new sdk.DynamoDBClient({ ...config })
-      return { config: client.config, sdk, send: client.send.bind(client) }
-    },
+    open,
   })
   const call = <Output>(asked: AwsCall<Client, Output>, signal: AbortSignal) =>
     service(asked, { region, endpoint, timeout: TIMEOUT_MS }, { ...context, source: 'registry', signal })
   const keyOf = (node: string) => ({ topology: { S: topology }, node: { S: node } })
 
   async function get<Value>(node: string, schema: z.ZodMiniType<Value>, signal: AbortSignal): Promise<Row<Value>> {
-    const { Item } = await call(
-      {
-        operation: 'GetItem',
-        send: (client, abort) =>
-          client.send(new client.sdk.GetItemCommand({ TableName, Key: keyOf(node), ConsistentRead: true }), abort),
-      },
-      signal,
-    )
+    const question = { TableName, Key: keyOf(node), ConsistentRead: true }
+    const { Item } = await call({ operation: 'GetItem', send: (client, abort) => client.get(question, abort) }, signal)
     return readRow(Item, schema)
   }
 
@@ -115,15 +106,11 @@ export const openDynamodbStore: OpenStore = async ({ topology, options, context 
     const expires = Math.ceil(change.write.lease.expiresAt / 1_000) + KEEP_S
     const put = putOf(node, change.write.lease, { text: lease.text, expires })
     if (!isClockDue(clock.value, change.write.clock, ttlMs)) {
-      const send: AwsCall<Client, unknown>['send'] = (client, abort) =>
-        client.send(new client.sdk.PutItemCommand(put), abort)
-      await call({ operation: 'PutItem', send }, signal)
+      await call({ operation: 'PutItem', send: (client, abort) => client.put(put, abort) }, signal)
       return change
     }
-    const TransactItems = [{ Put: put }, { Put: putOf(CLOCK, change.write.clock, { text: clock.text }) }]
-    const send: AwsCall<Client, unknown>['send'] = (client, abort) =>
-      client.send(new client.sdk.TransactWriteItemsCommand({ TransactItems }), abort)
-    await call({ operation: 'TransactWriteItems', send }, signal)
+    const both = { TransactItems: [{ Put: put }, { Put: putOf(CLOCK, change.write.clock, { text: clock.text }) }] }
+    await call({ operation: 'TransactWriteItems', send: (client, abort) => client.transact(both, abort) }, signal)
     return change
   }
 
@@ -141,10 +128,7 @@ export const openDynamodbStore: OpenStore = async ({ topology, options, context 
           ...(ExclusiveStartKey && { ExclusiveStartKey }),
         }
         const { Items = [], LastEvaluatedKey } = await call(
-          {
-            operation: 'Query',
-            send: (client, abort) => client.send(new client.sdk.QueryCommand(question), abort),
-          },
+          { operation: 'Query', send: (client, abort) => client.query(question, abort) },
           signal,
         )
         for (const item of Items) {
@@ -173,6 +157,19 @@ export const openDynamodbStore: OpenStore = async ({ topology, options, context 
         throw unavailable(error)
       }
     },
+  }
+}
+
+async function open(config: AwsConfig) {
+  const sdk = await import('../aws/dynamodb-client.ts')
+  const client = new sdk.DynamoDBClient({ ...config })
+  return {
+    config: client.config,
+    get: (input: GetItemCommandInput, abort: Abort) => client.send(new sdk.GetItemCommand(input), abort),
+    put: (input: PutItemCommandInput, abort: Abort) => client.send(new sdk.PutItemCommand(input), abort),
+    query: (input: QueryCommandInput, abort: Abort) => client.send(new sdk.QueryCommand(input), abort),
+    transact: (input: TransactWriteItemsCommandInput, abort: Abort) =>
+      client.send(new sdk.TransactWriteItemsCommand(input), abort),
   }
 }
 
