@@ -48,23 +48,27 @@ export function createFunctions(): Functions {
       }
     },
 
-    async run({ module, name, args, reference }) {
-      const exposed = functions.get(`${module}:${name}`)
-      if (exposed === undefined) {
-        const undefinedThere = [tuple(atom(module), atom(name), [...args], [])]
-        if (reference === undefined) return tuple(atom('undef'), undefinedThere)
-        return tuple(reference, atom('error'), atom('undef'), undefinedThere)
-      }
+    async run(call) {
       try {
-        const value = (await exposed(...args)) ?? atom('ok')
-        // What is no term, a string say, must come to the caller as an error, not end this process.
-        encode(value)
-        return reference === undefined ? atom('normal') : tuple(reference, atom('return'), value)
+        const reason = await reasonOf(functions.get(`${call.module}:${call.name}`), call)
+        // What is no term, a string say, or is nested too deep in here, must come to the caller as an error, not end this process.
+        encode(reason)
+        return reason
       } catch (error) {
-        return reference === undefined ? raised(error) : tuple(reference, atom('error'), raised(error), [])
+        return call.reference === undefined ? raised(error) : tuple(call.reference, atom('error'), raised(error), [])
       }
     },
   }
+}
+
+async function reasonOf(exposed: ExposedFunction | undefined, { module, name, args, reference }: Call): Promise<Term> {
+  if (exposed === undefined) {
+    const undefinedThere = [tuple(atom(module), atom(name), [...args], [])]
+    if (reference === undefined) return tuple(atom('undef'), undefinedThere)
+    return tuple(reference, atom('error'), atom('undef'), undefinedThere)
+  }
+  const value = (await exposed(...args)) ?? atom('ok')
+  return reference === undefined ? atom('normal') : tuple(reference, atom('return'), value)
 }
 
 /** How an error of JavaScript is told to the BEAM: `{javascript, <<"TypeError: …">>}`. */

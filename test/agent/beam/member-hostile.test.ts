@@ -10,6 +10,7 @@ import { initiate } from '../../../agent/beam/handshake.ts'
 import { flagsOf } from '../../../agent/beam/handshake-message.ts'
 import { type MemberNode, startMember } from '../../../agent/beam/member.ts'
 import { createNode } from '../../../agent/beam/node.ts'
+import { call } from '../../../agent/beam/rpc.ts'
 import { createFrameReader } from '../../../agent/beam/socket.ts'
 import { freePort } from '../../peers/erlang.ts'
 import { frame } from './fake-node.ts'
@@ -163,6 +164,21 @@ for (const [what, bytes] of [
     const grown = process.memoryUsage().rss - before
     assert.ok(grown < 64 * 1024 * 1024, `${grown} bytes`)
     assert.deepEqual(node.nodes(), ['b@127.0.0.2'])
+  })
+}
+
+// Fuzzing, 2026: sent back one level deeper, in the error or the value, it was no term any more and ended the process.
+for (const name of ['none', 'wrap']) {
+  test(`a call of ${name} with arguments as deep as can be is answered with an error`, async (t) => {
+    const { node, stillWell } = await victim(t)
+    node.expose({ math: { wrap: (term) => [[term ?? 0]] } })
+    const line = await dial(node.name, { self: evil, cookie, port: node.port })
+    t.after(() => line.close())
+    let argument: Term = []
+    for (let depth = 0; depth < 510; depth++) argument = [argument]
+    await assert.rejects(call(line, 'math', name, [argument]), { code: 'rpc_failed', message: /at most 512 levels/ })
+    await stillWell()
+    assert.ok(node.nodes().includes(evil.name))
   })
 }
 
