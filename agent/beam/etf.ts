@@ -461,9 +461,8 @@ function readTerm(reader: Reader, depth: number): Term {
 }
 
 /** No array is made in its announced size: each of 512 nested headers could announce all that is left. */
-function readElements(reader: Reader, count: number, depth: number): Term[] {
+function readElements(reader: Reader, count: number, depth: number, elements: Term[] = []): Term[] {
   expectLeft(reader, count)
-  const elements: Term[] = []
   for (let index = 0; index < count; index++) elements.push(readTerm(reader, depth + 1))
   return elements
 }
@@ -477,6 +476,11 @@ function readByteList(reader: Reader): number[] {
 function readList(reader: Reader, depth: number): Term[] | ImproperList {
   const from = reader.at
   const elements = readElements(reader, readWord(reader), depth)
+  // A tail that is a list goes on with this one. Copied level by level, 500 of them made 200 kB take 3 s.
+  while (reader.bytes[reader.at] === LIST_EXT) {
+    reader.at++
+    readElements(reader, readWord(reader), depth, elements)
+  }
   const tail = readTerm(reader, depth + 1)
   if (!Array.isArray(tail)) {
     if (elements.length === 0) throw malformed(from, 'an element before the tail of an improper list', 'none')
