@@ -4,6 +4,9 @@ export type NodeName = string
 // Printable ASCII on both sides of exactly one `@`, no space: what a name may be in the handshake, in epmd and in a log line.
 const NODE_NAME = /^[!-?A-~]+@[!-?A-~]+$/
 
+// Eight groups of four, the last two of them as a dotted quad. What is longer may be long enough to exhaust the stack as arguments.
+const MAX_IPV6_CHARACTERS = 45
+
 /** Whether `text` can be a node name: exactly one `@`, both sides non-empty, printable ASCII, at most 255 bytes. */
 export function isNodeName(text: unknown): text is NodeName {
   return typeof text === 'string' && text.length <= 255 && NODE_NAME.test(text)
@@ -34,7 +37,7 @@ export function canonicalHost(host: string): string {
 /** The eight 16-bit groups of an IPv6 address in any text form of RFC 4291, or undefined. A zone (`%eth0`) is none. */
 export function parseIpv6(text: string): number[] | undefined {
   const lastAt = text.lastIndexOf(':') + 1
-  if (lastAt === 0) return undefined
+  if (lastAt === 0 || text.length > MAX_IPV6_CHARACTERS) return undefined
   const quad = parseIpv4(text.slice(lastAt))
   const plain = quad === undefined ? text : text.slice(0, lastAt) + hexOf(groupsOf(quad))
   const [left = [], right, ...more] = plain.split('::').map((part) => (part === '' ? [] : part.split(':')))

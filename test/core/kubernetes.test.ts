@@ -418,6 +418,12 @@ describe('Pods', () => {
   }
 })
 
+// Fuzzing, 2026: as arguments its groups exhausted the stack.
+test('an address of very many groups is none', () => {
+  const { flaws } = readObject(slice([{ addresses: [`::${'1:'.repeat(300_000)}1`], conditions: {} }]), naming({}))
+  assert.match(flaws.join(), /which is no IP address/)
+})
+
 test('the family of a host is that of its address, or of the address in its first label', () => {
   const hosts = [
     '10.0.0.1',
