@@ -169,7 +169,8 @@ function doubtOf(source: SourceState, { input, clock, policy }: FoldContext): st
   const returns = Object.values(source.returnedClocks).filter((returned) => clock - returned < policy.confirm)
   let until = source.doubtedUntilClock ?? 0
   // Two different nodes start the doubt; each further return within it, whosoever, prolongs it.
-  if (returns.length > (clock < until ? 0 : 1)) until = Math.max(...returns) + policy.confirm
+  if (returns.length > (clock < until ? 0 : 1))
+    until = returns.reduce((latest, returned) => Math.max(latest, returned), 0) + policy.confirm
   if (clock < until) {
     source.doubtedUntilClock = until
     return 'it left out nodes that were there all the while: it answers samples'

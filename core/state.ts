@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { nodeNameSchema } from './member.ts'
 import type { NodeName } from './node.ts'
 
 /**
@@ -148,7 +149,8 @@ export function dictionary<Value>(entries: readonly (readonly [string, Value])[]
 
 const time = z.number()
 const maybeTime = z.optional(time)
-const node = z.string()
+// Any other text may be a name that every object of JavaScript has.
+const node = nodeNameSchema
 const flag = z.optional(z.literal(true))
 const times = z.record(node, time)
 const stateSchema = z.object({
@@ -203,14 +205,26 @@ const stateSchema = z.object({
   ),
 })
 
+const headSchema = z.looseObject({ version: z.number(), self: z.string() })
+
 /**
  * A state that came from outside (a file, an HTTP body), or undefined when it has not the shape of one.
  * One of another version or of another node has it as far as this goes: `plan` discards it with an event.
  */
 export function parseState(value: unknown): State | undefined {
-  const parsed = stateSchema.safeParse(value)
-  if (parsed.success) return parsed.data as State
-  const version = z.looseObject({ version: z.number(), self: node }).safeParse(value)
-  if (!version.success || version.data.version === 1) return undefined
-  return { ...emptyState(version.data.self, 0), version: version.data.version } as unknown as State
+  const state = dataOf(stateSchema, value)
+  if (state !== undefined) return state as State
+  const { version, self } = dataOf(headSchema, value) ?? {}
+  if (version === undefined || self === undefined || version === 1) return undefined
+  return { ...emptyState(self, 0), version } as unknown as State
+}
+
+function dataOf<Parsed>(schema: z.ZodMiniType<Parsed>, value: unknown): Parsed | undefined {
+  try {
+    return schema.safeParse(value).data
+  } catch (error) {
+    // zod notes each wrong entry, and exhausts the stack with more than some 100,000 of them.
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
 }
