@@ -1,6 +1,20 @@
-// The package entry `rollcall/functions`: what it takes to serve topologies from a host of one's own.
+// The package entry `rollcall/functions`: what it takes to serve topologies from a host of one's own, and to call one that serves.
 export { type AppOptions, type Bindings, createApp, type Route } from './app.ts'
 export type { SourceLoaders } from './asker.ts'
+export {
+  type Asked,
+  type CallOptions,
+  type Client,
+  type ClientOptions,
+  createClient,
+  type Listing,
+  type MembersOptions,
+  type PlanDocument,
+  type Registered,
+  type RegisterOptions,
+  type Registration,
+} from './client.ts'
+export type { Clock } from './clock.ts'
 export { description, readiness } from './host-routes.ts'
 export { createObserver, type Observer, type ObserverOptions } from './observer.ts'
 export type { View } from './view.ts'
