@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
+import { describe, test, type TestContext } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { parse } from 'yaml'
 import { binary, textOf } from '../agent/beam/etf.ts'
@@ -12,8 +12,12 @@ import { configJsonSchema } from '../agent/commands/schema.ts'
 import { openSource, strategies } from '../agent/strategies/index.ts'
 import { parseConfig } from '../core/config.ts'
 import type { Plan } from '../core/plan.ts'
+import { createClient } from '../functions/client.ts'
+import { serve } from '../functions/node.ts'
+import { runCli } from './agent/cli-process.ts'
 import { serveLoopback } from './contract/loopback.ts'
 import { freePort } from './peers/erlang.ts'
+import { missingPrograms } from './peers/programs.ts'
 
 const ROOT = new URL('..', import.meta.url)
 // What the examples take from the environment.
@@ -53,7 +57,7 @@ describe('the documents', () => {
       1,
     )
     assert.deepEqual(pasted.toSorted(), [...Object.keys(strategies), './my-source.ts'].toSorted())
-    assert.deepEqual(kinds, [['dns'], ['static'], ['function'], ['dns'], ['dns']])
+    assert.deepEqual(kinds, [['dns'], ['static'], ['function'], ['dns'], ['dns'], ['registry'], ['function']])
   })
 
   test('the table of sources in the README has every source with every option', async () => {
@@ -122,6 +126,67 @@ describe('the documents', () => {
     } finally {
       await rm(folder, { recursive: true })
     }
+  })
+
+  /** A function with a registry in which another node is, and the examples of the README that call it. */
+  async function serveRegistry(t: TestContext) {
+    const raw = { topologies: { web: { interval: '1s', sources: [{ registry: { ttl: '3m' } }] } } }
+    const config = parseConfig(raw, { file: 'README.md', env: {} })
+    const log = { debug() {}, info() {}, warn() {}, error() {} }
+    const { url, close } = await serve({ config, log, port: 0 })
+    t.after(close)
+    const client = createClient({ url, topology: 'web' })
+    await client.register({ node: 'app@10.0.0.2', id: 'other' })
+    const folder = await mkdtemp(join(import.meta.dirname, 'example-'))
+    t.after(() => rm(folder, { recursive: true }))
+    return { url, client, folder, readme: await readFile(new URL('README.md', ROOT), 'utf8') }
+  }
+
+  test('the example of the client runs, and leaves', async (t) => {
+    const { url, client, folder, readme } = await serveRegistry(t)
+    const example = blocks(readme, 'ts').find((text) => text.includes('createClient')) ?? ''
+    await writeFile(join(folder, 'client.ts'), example.replace("'rollcall/functions'", "'../../functions/index.ts'"))
+    process.env['ROLLCALL_URL'] = url
+    t.after(() => delete process.env['ROLLCALL_URL'])
+    const { connect, members } = await import(pathToFileURL(join(folder, 'client.ts')).href)
+    assert.deepEqual(
+      members.map(({ node }: { node: string }) => node),
+      ['app@10.0.0.2', 'job@10.0.0.9'],
+    )
+    assert.deepEqual(connect, [{ node: 'app@10.0.0.2', attempt: 1, reason: 'new' }])
+    const listed = (await client.members()).members.map(({ node, status }) => `${node} ${status}`)
+    assert.deepEqual(listed, ['app@10.0.0.2 up', 'job@10.0.0.9 leaving'])
+  })
+
+  test('cron registers and plans with curl and jq, and with rollcall once', {
+    skip: missingPrograms('curl', 'jq'),
+  }, async (t) => {
+    const { url, client, folder, readme } = await serveRegistry(t)
+    const script = blocks(readme, 'sh').find((text) => text.startsWith('# cron.sh')) ?? ''
+    await writeFile(join(folder, 'cron.sh'), script)
+    const run = async (connected: readonly string[]) => {
+      const own = { ROLLCALL_URL: url, ROLLCALL_TOKEN: '', SELF: 'app@10.0.0.1', CONNECTED: JSON.stringify(connected) }
+      const child = spawn('sh', ['cron.sh'], { cwd: folder, env: { ...process.env, ...own } })
+      child.stderr.pipe(process.stderr)
+      const [[code], printed] = await Promise.all([once(child, 'close'), child.stdout.toArray()])
+      assert.equal(code, 0)
+      return printed.join('')
+    }
+    assert.equal(await run([]), 'app@10.0.0.2\n')
+    assert.equal(await run(['app@10.0.0.2']), '')
+    await client.leave({ node: 'app@10.0.0.2', id: 'other' })
+    const asked = { url, register: { ttl: '3m', meta: { by: 'cron' } } }
+    const config = {
+      node: 'app@10.0.0.3',
+      distribution: { exec: { connect: ['true'], disconnect: ['true'], list: ['true'] } },
+      topologies: { web: { interval: '1m', sources: [{ function: asked }] } },
+    }
+    await writeFile(join(folder, 'rollcall.yaml'), JSON.stringify(config))
+    for (let turn = 0; turn < 2; turn++) await runCli(['once', '--state', 'state.json'], { cwd: folder })
+    const { members } = await client.members()
+    const [last] = members.slice(-1)
+    assert.deepEqual(last, { node: 'app@10.0.0.3', status: 'up', id: 'once', meta: { by: 'cron' } })
+    assert.equal(members.find(({ node }) => node === 'app@10.0.0.1')?.id, 'cron')
   })
 
   test('the example of a JavaScript node runs, is called, calls, and ends with SIGTERM', async (t) => {
