@@ -21,16 +21,18 @@ export interface Shrunk {
 export async function shrink(first: Shrunk, { attempt, maxRuns }: ShrinkOptions): Promise<Shrunk> {
   let shortest = cutAfter(first)
   let runs = 0
-  let size = Math.ceil(shortest.scenario.steps.length / 2)
-  while (size >= 1 && runs < maxRuns) {
-    let shorter: Shrunk | undefined
-    for (let at = 0; at < shortest.scenario.steps.length && runs < maxRuns && shorter === undefined; at += size) {
-      shorter = await without(shortest, at, size)
+  for (
+    let size = Math.ceil(shortest.scenario.steps.length / 2);
+    size >= 1;
+    size = size === 1 ? 0 : Math.ceil(size / 2)
+  ) {
+    let at = 0
+    while (at < shortest.scenario.steps.length && runs < maxRuns) {
+      const shorter = await without(shortest, at, size)
       runs++
+      if (shorter === undefined) at += size
+      else shortest = shorter
     }
-    if (shorter === undefined) size = size === 1 ? 0 : Math.ceil(size / 2)
-    else shortest = shorter
-    size = Math.min(size, shortest.scenario.steps.length)
   }
   return shortest
 

@@ -24,7 +24,7 @@ const { values } = parseArgs({
   },
 })
 // Of a history that shrinks, each run is as long as the first at most.
-const SHRINK_RUNS = 60
+const SHRINK_RUNS = 150
 
 if (values.help) console.log(HELP)
 else await main()

@@ -14,7 +14,7 @@ export interface Told {
   removedAt: { node: NodeName; at: number }[]
   /** Takes in what a plan was given. */
   hear(input: PlanInput, at: number): void
-  /** Who was removed by what a source left out is not, once that source is doubted. */
+  /** Takes in which sources the plan doubts: who was removed by what such a source left out is not, for now. */
   doubt(plan: Plan): void
   /** Takes in what the plan decided. */
   note(plan: Plan, at: number): void
@@ -29,8 +29,10 @@ export interface SourceTold {
   at: number
   /** Whom its last answer named. */
   listed: ReadonlySet<NodeName>
-  /** Whom its last answer called leaving. */
-  leaving: ReadonlySet<NodeName>
+  /** Whom it called leaving, and not up since. */
+  readonly leaving: Set<NodeName>
+  /** Its last answer is not believed in what it leaves out: said by the plan itself, for whom that can only be stricter. */
+  doubted: boolean
   /** How many complete answers it has given. */
   completes: number
   /** Whom it named before and does not name now: how many complete answers it had given by then, and whether the link stands since. */
@@ -43,6 +45,15 @@ export interface SourceTold {
 export function createTold(confirmMs: number): Told {
   const sources = new Map<string, SourceTold>()
   const removed = new Set<NodeName>()
+
+  /** What is known of a node ends with it, that it was brought back once too. */
+  function forget(node: NodeName): void {
+    for (const { left, leaving, returned } of sources.values()) {
+      left.delete(node)
+      leaving.delete(node)
+      returned.delete(node)
+    }
+  }
 
   function hearOne(input: PlanInput, observation: Observation, at: number): void {
     const source = sources.get(observation.source) ?? newSource()
@@ -63,7 +74,10 @@ export function createTold(confirmMs: number): Told {
       source.left.set(node, { completes: source.completes, linked })
     }
     source.listed = names
-    source.leaving = new Set(observation.members.flatMap(({ node, status }) => (status === 'leaving' ? [node] : [])))
+    for (const { node, status } of observation.members) {
+      if (status === 'leaving') source.leaving.add(node)
+      else source.leaving.delete(node)
+    }
     if (observation.outcome === 'complete') source.completes++
   }
 
@@ -73,6 +87,7 @@ export function createTold(confirmMs: number): Told {
     removedAt: [],
 
     hear(input, at) {
+      told.removedAt = told.removedAt.filter((each) => at - each.at < confirmMs)
       const links = new Set(input.links)
       for (const source of sources.values()) {
         // A clock that was set back: what was said is from now, at the latest.
@@ -85,8 +100,9 @@ export function createTold(confirmMs: number): Told {
     },
 
     doubt({ topologies }) {
-      for (const [id, { left }] of sources) {
-        if (topologies.web?.sources[id]?.doubted) for (const node of left.keys()) removed.delete(node)
+      for (const [id, source] of sources) {
+        source.doubted = topologies.web?.sources[id]?.doubted === true
+        if (source.doubted) for (const node of source.left.keys()) removed.delete(node)
       }
     },
 
@@ -97,9 +113,8 @@ export function createTold(confirmMs: number): Told {
           removed.add(node)
           told.removedAt.push({ node, at })
         }
-        if (type === 'member_forgotten') for (const { left } of sources.values()) left.delete(node)
+        if (type === 'member_forgotten') forget(node)
       }
-      told.removedAt = told.removedAt.filter((each) => at - each.at < confirmMs)
     },
 
     knowers: (node) => [...sources.values()].filter(({ listed, left }) => listed.has(node) || left.has(node)),
@@ -118,6 +133,7 @@ function newSource(): SourceTold {
     listed: new Set(),
     leaving: new Set(),
     completes: 0,
+    doubted: false,
     left: new Map(),
     returned: new Map(),
   }

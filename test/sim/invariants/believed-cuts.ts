@@ -54,8 +54,11 @@ function isWithinBudget(
   known.add(self)
   const absent = [...known].filter((node) => {
     const knowers = told.knowers(node)
-    const isOut = knowers.length > 0 && knowers.every(({ listed }) => !listed.has(node))
-    return isOut && (links.has(node) || node === self) && !told.removed.has(node)
+    // Who is leaving, or left out by whom nobody is removed for, is no matter for the guard.
+    const isOut = knowers.every(({ listed, leaving, outcome, doubted }) => {
+      return !listed.has(node) && !leaving.has(node) && outcome === 'complete' && !doubted
+    })
+    return knowers.length > 0 && isOut && (links.has(node) || node === self) && !told.removed.has(node)
   })
   const recent = told.removedAt.length
   const members = known.size + recent
