@@ -118,6 +118,21 @@ export function describeStore({ name, start, survives, skip = false }: StoreCont
       assert.ok(refused <= 4, `only the start that left may be refused, got ${refused}`)
     })
 
+    it('stay tombstones when a renewal comes at the same moment by another instance', async () => {
+      const { one, other, now } = await openTwo()
+      const nodes = Array.from({ length: 30 }, (_, index) => `n${index}@h`)
+      await Promise.all(nodes.map((node) => one.claim({ node, id: '1' }, now)))
+      const meta = { renewed: 'with news, so that it is written' }
+      const races = nodes.flatMap((node) => [
+        other.claim({ node, id: '1', meta }, now).catch((error: unknown) => assert.equal(codeOf(error), 'left')),
+        one.release({ node, id: '1' }, now),
+      ])
+      await Promise.all(races)
+      // Whichever was first: after both, it has left.
+      const listed = names(await one.look(now)).filter((name) => name !== 'keeper@h up')
+      assert.deepEqual(listed.toSorted(compare), nodes.map((node) => `${node} leaving`).toSorted(compare))
+    })
+
     it('do not run while nobody could renew, and whoever is gone by then ends after', async () => {
       const { one, other, now } = await openTwo()
       await one.claim({ node: 'a@h', id: '1' }, now)
@@ -179,6 +194,14 @@ export function describeStore({ name, start, survives, skip = false }: StoreCont
       await assert.rejects(again.claim({ node: 'b@h', id: '1' }, now), { code: 'left' })
     })
   })
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : 1
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as { code?: string }).code
 }
 
 function names({ members = [] }: Observation): string[] {
