@@ -178,7 +178,7 @@ describe('the documents', () => {
     const asked = { url, register: { ttl: '3m', meta: { by: 'cron' } } }
     const config = {
       node: 'app@10.0.0.3',
-      distribution: { exec: { connect: ['true'], disconnect: ['true'], list: ['true'] } },
+      distribution: { exec: { connect: ['true'], disconnect: ['true'], list: ['echo', 'app@10.0.0.1'] } },
       topologies: { web: { interval: '1m', sources: [{ function: asked }] } },
     }
     await writeFile(join(folder, 'rollcall.yaml'), JSON.stringify(config))

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect, parseArgs } from 'node:util'
+import { agentsFigures } from './agents.ts'
 import { beamFigures } from './beam.ts'
 import { etfFigures } from './etf.ts'
 import { type Figure, isMet, type Skipped } from './figure.ts'
@@ -18,6 +19,7 @@ const parts: Record<string, (place: Place) => Promise<readonly (Figure | Skipped
   member: memberFigures,
   etf: etfFigures,
   http: httpFigures,
+  agents: agentsFigures,
   kubernetes: kubernetesFigures,
   memory: memoryFigures,
 }
