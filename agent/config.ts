@@ -43,7 +43,8 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-function parseYaml(text: string, file: string): unknown {
+/** What a text of YAML says, of JSON too. Throws `config` for every mistake in it, and quotes none: a cookie may stand there. */
+export function parseYaml(text: string, file: string): unknown {
   const lineCounter = new LineCounter()
   // Pretty errors quote the lines around a mistake, and a cookie may stand there.
   const document = parseDocument(text, { lineCounter, prettyErrors: false })
