@@ -1,5 +1,5 @@
 // The package entry `rollcall/functions`: what it takes to serve topologies from a host of one's own, and to call one that serves.
-export { type AppOptions, type Bindings, createApp, type Route } from './app.ts'
+export { type AppOptions, type Bindings, createApp, type Owner, type Route } from './app.ts'
 export type { SourceLoaders } from './asker.ts'
 export {
   type Asked,
@@ -19,3 +19,5 @@ export { description, readiness } from './host-routes.ts'
 export { createObserver, type Observer, type ObserverOptions } from './observer.ts'
 export type { View } from './view.ts'
 export { observe, type Log, type Source, type SourceContext } from './resolvers/source.ts'
+export { stores } from './stores/index.ts'
+export type { Kept, LeaseStore, OpenStore, StoreOptions, Stores } from './stores/store.ts'
