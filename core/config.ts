@@ -87,14 +87,16 @@ const beamSchema = z
     listen: z.optional(text),
     /** Whether a member stays out of `nodes()` of the others; a visible one that does not speak `global` makes `global:sync()` hang there. */
     hidden: z.optional(z.boolean()),
+    /** Who may dial a member: names, `*` being any run of characters. Who knows the cookie may by default. A name is what a peer says of itself. */
+    allow: z.optional(z.array(text).check(z.minLength(1))),
     tls: z.optional(z.strictObject({ cert: z.optional(text), key: z.optional(text), ca: text })),
     connect: z.optional(mfa),
     disconnect: z.optional(mfa),
     list: z.optional(mfa),
   })
   .check(
-    z.refine(({ mode, listen, hidden }) => mode === 'member' || (listen ?? hidden) === undefined, {
-      error: 'expected no listen and no hidden in mode sidecar: they are about a member',
+    z.refine(({ mode, listen, hidden, allow }) => mode === 'member' || (listen ?? hidden ?? allow) === undefined, {
+      error: 'expected no listen, hidden or allow in mode sidecar: they are about a member',
     }),
     z.refine(
       ({ mode, name, connect, disconnect, list }) =>

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { describeError, RollcallError } from '../../core/error.ts'
 import type { NodeName } from '../../core/node.ts'
+import { matches } from '../../core/pattern.ts'
 import type { Log } from '../../functions/resolvers/source.ts'
 import { type Connection, type ConnectionOptions, runConnection } from './connection.ts'
 import { type DialOptions, dial } from './dial.ts'
@@ -18,6 +19,8 @@ export interface LinksOptions extends Pick<ConnectionOptions, 'tickTimeMs' | 'ma
   /** Where every peer listens, when there is no epmd. */
   readonly port?: number | undefined
   readonly tls?: TlsFiles | undefined
+  /** Who may dial in, as patterns of names; everybody with the cookie by default. */
+  readonly allow?: readonly string[] | undefined
   readonly log: Log
   readonly stepTimeoutMs?: number | undefined
   readonly onChange: (change: { node: NodeName; up: boolean }) => void
@@ -61,7 +64,7 @@ const SETTLED = new RollcallError('aborted', '[beam] expected one link a peer, g
 
 /** No links yet. */
 export function createLinks(options: LinksOptions): Links {
-  const { self, log, onChange, tls, stepTimeoutMs = STEP_TIMEOUT_MS } = options
+  const { self, log, onChange, tls, allow, stepTimeoutMs = STEP_TIMEOUT_MS } = options
   const up = new Map<NodeName, Connection>()
   const dials = new Map<NodeName, Dial>()
   const arriving = new Set<AbortController>()
@@ -136,6 +139,7 @@ export function createLinks(options: LinksOptions): Links {
   /** By the greater name where both dial, as OTP does: its dial stands, the other one's is turned away. */
   function answer({ name }: Introduction): Status {
     if (away || name === self.name) return 'not_allowed'
+    if (allow !== undefined && !allow.some((pattern) => matches(pattern, name))) return 'not_allowed'
     if (up.has(name)) return 'alive'
     if (dials.get(name)?.introduced !== true) return 'ok'
     return name < self.name ? 'nok' : 'ok_simultaneous'

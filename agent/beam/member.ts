@@ -38,6 +38,8 @@ export interface MemberOptions extends Pick<ConnectionOptions, 'tickTimeMs' | 'm
     readonly port?: number | undefined
     readonly addresses?: readonly string[] | undefined
   }
+  /** Who may dial this node, as patterns of names; whoever knows the cookie by default. The nodes that it dials itself need not be among them. */
+  readonly allow?: readonly string[] | undefined
   /** `inet_tls`: both sides show a certificate of the ca, and the one that is dialled must name its host. */
   readonly tls?: TlsFiles | undefined
   readonly log?: Log | undefined

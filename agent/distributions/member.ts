@@ -6,10 +6,10 @@ import type { Distribution } from './distribution.ts'
 
 /** Starts the node that a config in `member` mode describes, and makes it the distribution; `close` stops it. Rejects as `startMember` does. */
 export async function openMemberDistribution(
-  { cookie, port, listen, hidden, tls, epmd = {} }: BeamConfig,
+  { cookie, port, listen, hidden, tls, allow, epmd = {} }: BeamConfig,
   { self, log }: { self: NodeName; log: Log },
 ): Promise<Distribution> {
-  const node = await startMember({ name: self, cookie, port, listen, hidden, tls, epmd, log })
+  const node = await startMember({ name: self, cookie, port, listen, hidden, tls, allow, epmd, log })
   return { ...distributionOf(node), isNode: true, close: () => node.stop() }
 }
 

@@ -52,6 +52,23 @@ test('members find each other by name alone, and ping both ways over one link', 
   assert.equal(await a.ping('nobody@127.0.0.3'), false)
 })
 
+test('who may dial in can be told by name; own dials need not be told, and who is not told takes none of their links', async (t) => {
+  const start = cluster(t)
+  const [a, b, c] = [
+    await start('a@127.0.0.1', { allow: ['shop-*@127.0.0.*', 'b@127.0.0.2'] }),
+    await start('b@127.0.0.2'),
+    await start('c@127.0.0.3'),
+  ]
+  const shop = await start('shop-1@127.0.0.4')
+  await b.connect(a.name)
+  await shop.connect(a.name)
+  await assert.rejects(c.connect(a.name), { code: 'handshake_refused', message: /not_allowed/ })
+  await link(a, shop.name, true)
+  assert.deepEqual(a.nodes().toSorted(), [b.name, shop.name])
+  await a.connect(c.name)
+  assert.equal(await c.ping(a.name), true, 'over the link that a made')
+})
+
 test('a link that ends is heard of on both sides, and the next message makes it anew', async (t) => {
   const [a, b] = await two(t)
   await a.connect(b.name)
