@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { membersDocumentSchema } from '../../core/wire.ts'
 import { describeContract, type Host, refusal } from './contract.ts'
 
 // wrangler reads them when it is loaded: nothing of a test goes out to the network.
@@ -10,12 +11,15 @@ const { createTestHarness } = await import('wrangler')
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** The Worker as wrangler.toml deploys it, in a real workerd, with variables of its own. */
-async function startWorker(vars: Record<string, string>): Promise<Host & { logs: () => string[] }> {
+async function startWorker(
+  vars: Record<string, string>,
+): Promise<Host & { logs: () => string[]; objects: () => Promise<string[]> }> {
   const harness = createTestHarness({ root: ROOT, workers: [{ configPath: 'wrangler.toml', vars }] })
   await harness.listen()
   return {
     fetch: async (path, init) => await harness.fetch(path, init as never),
     close: () => harness.close(),
+    objects: () => harness.getWorker().listDurableObjectIds('REGISTRY'),
     logs: () => harness.getLogs().map(({ message }) => message),
   }
 }
@@ -55,5 +59,32 @@ describe('the worker', () => {
     const logs = worker.logs().join('\n')
     assert.match(logs, /ROLLCALL_CONFIG: .*unknown key token/)
     assert.doesNotMatch(logs, /hunter2/)
+  })
+
+  it('keeps no leases in an isolate, which is one of many and ends at any time', async () => {
+    const topologies = { web: { sources: [{ registry: {} }] } }
+    const worker = await start({ ROLLCALL_CONFIG: JSON.stringify({ topologies, auth: 'none' }) })
+    assert.deepEqual(await refusal(await worker.fetch('/v1/topologies/web/members')), [503, 'config'])
+    assert.match(worker.logs().join('\n'), /a store of this host \(durable-object\), got memory/)
+  })
+
+  it('has one object for each topology with a registry, and none for a name that a stranger makes up', async () => {
+    const registry = { store: 'durable-object' }
+    const topologies = { one: { sources: [{ registry }] }, other: { sources: [{ registry }] } }
+    const worker = await start({ ROLLCALL_CONFIG: JSON.stringify({ topologies, auth: 'none' }) })
+    const put = { method: 'PUT', body: '{"id":"1"}' }
+    assert.equal((await worker.fetch('/v1/topologies/o%6Ee/members/a@h', put)).status, 200)
+    assert.deepEqual(await refusal(await worker.fetch('/v1/topologies/third/members/a@h', put)), [
+      404,
+      'unknown_topology',
+    ])
+    const namesIn = async (topology: string) => {
+      const document = membersDocumentSchema.parse(
+        await (await worker.fetch(`/v1/topologies/${topology}/members`)).json(),
+      )
+      return document.members.map(({ node }) => node)
+    }
+    assert.deepEqual([await namesIn('one'), await namesIn('other')], [['a@h'], []])
+    assert.equal((await worker.objects()).length, 2)
   })
 })
