@@ -88,6 +88,17 @@ describe('a config', () => {
     assert.deepEqual(parse(raw).distribution, { beam: { mode: 'sidecar', cookie: 'c' } })
   })
 
+  it('takes whom a member lets dial it, and refuses that of a sidecar', () => {
+    const topologies = { web: { sources: [] } }
+    const beam = (mode: string) => ({ mode, cookie: 'c', allow: ['app@10.*'] })
+    const config = parse({ topologies, distribution: { beam: beam('member') } })
+    assert.deepEqual(config.distribution, { beam: beam('member') })
+    assert.throws(() => parse({ topologies, distribution: { beam: beam('sidecar') } }), {
+      code: 'config',
+      message: /expected no listen, hidden or allow in mode sidecar/,
+    })
+  })
+
   it('replaces ${NAME} inside text, also where a port is wanted, and in no key', () => {
     const raw = {
       ...sources({ dns: { query: ['a.${ZONE}', '${ZONE}'], timeout: '${TIMEOUT}' } }),
