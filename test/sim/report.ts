@@ -62,7 +62,8 @@ const cells = rows.flatMap(({ scenario, metrics }) =>
     return { scenario: scenario.name, contender: name, seconds: (metrics[index]?.wrongMeshMs ?? 0) / 1_000 }
   }),
 )
-await writeFile(DOCUMENT, documentOf(rows))
+// Each table ends its own line.
+await writeFile(DOCUMENT, documentOf(rows).replaceAll(/\n{3,}/g, '\n\n'))
 console.log(`${DOCUMENT}: ${rows.length} scenarios, ${contenders.length} policies`)
 try {
   await writeFile(PICTURE, `${await chart(cells)}\n`)
