@@ -4,13 +4,13 @@ import { defaultPolicy, type Policy } from '../../core/policy.ts'
 import type { State } from '../../core/state.ts'
 import { type Beam, CUT, createBeam, type DialEnd } from './beam.ts'
 import { between, chance } from './chance.ts'
+import { createFate } from './fate.ts'
 import { createHistory, type History } from './history.ts'
 import { createMachine, type Machine, on } from './machine.ts'
-import { createNetwork, type Network, type NetworkFault } from './network.ts'
+import { createNetwork, type Network } from './network.ts'
 import { createPlatform, type Platform } from './platform.ts'
 import type { Scenario } from './scenario.ts'
 import { createSource, type SimulatedSource } from './source.ts'
-import type { Step } from './step.ts'
 import type { Decide, Surroundings } from './surroundings.ts'
 import { createTime, type Time } from './time.ts'
 
@@ -59,9 +59,9 @@ export interface World {
   readonly agents: ReadonlyMap<NodeName, AgentView>
   readonly witnesses: Witness[]
   /** Since when nothing happened to the world and nothing is wrong with it; Infinity while something is. */
-  calmSince(): number
+  readonly calmSince: () => number
   /** Since when nothing is wrong with the network; Infinity while something is. */
-  networkWellSince(): number
+  readonly networkWellSince: () => number
 }
 
 export interface WorldOptions {
@@ -87,7 +87,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
   const witnesses: Witness[] = []
   const agentless = new Set(scenario.agentless)
   const platform = createPlatform(now)
-  const network = createNetwork(recheck, time.after)
+  const network = createNetwork(() => beam.recheck(), time.after)
   const beam = createBeam({
     time,
     network,
@@ -103,14 +103,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
   )
   const policy = { ...defaultPolicy, ...scenario.policy }
   const intervalMs = scenario.intervalMs ?? 5_000
-  let wrong = 0
-  let changedAt = 0
-  let wellAt = 0
   let lives = 0
-
-  function recheck(): void {
-    beam.recheck()
-  }
 
   function noteLink(a: NodeName, b: NodeName, up: boolean, why: string): void {
     history.note(`${up ? 'link' : 'lost'} ${a} ${b}: ${why}`)
@@ -151,7 +144,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
     listeners.delete(node)
     if (machine === undefined || machine.power !== 'up') return
     machine.power = power
-    recheck()
+    beam.recheck()
   }
 
   function surroundings(view: AgentView): Surroundings {
@@ -229,102 +222,30 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
     }
   }
 
-  /** Something is wrong for a while, or for ever. */
-  function endure(ms: number, finish: () => void): void {
-    wrong++
-    time.after(ms, () => {
-      wrong--
-      changedAt = now()
-      finish()
-    })
-  }
-
-  function take(step: Step): void {
-    history.note(`step ${JSON.stringify(step)}`)
-    changedAt = now()
-    if (step.do === 'start') start(step.node)
-    if (step.do === 'stop') stop(step.node, step.drainMs)
-    if (step.do === 'crash') fall(step.node, 'down', step.unlistMs)
-    if (step.do === 'powerOff') fall(step.node, 'off', step.unlistMs)
-    if (step.do === 'pause') pause(step.node, step.forMs)
-    if (step.do === 'jump') jump(step.node, step.byMs)
-    if (step.do === 'network') disturb(step.fault, step.forMs)
-    if (step.do === 'source') {
-      endure(step.forMs, sources.get(step.source)?.begin(step.fault, step.seenBy) ?? (() => {}))
-    }
-    if (step.do === 'delist') for (const node of step.nodes) platform.unlist(node)
-    if (step.do === 'relist') for (const node of step.nodes) relist(node)
-    if (step.do === 'restartAgent') restartAgent(step.node, step.keepState)
-    if (step.do === 'disconnectNode') beam.disconnectNode(step.from, step.to, 'by hand')
-  }
-
-  function disturb(fault: NetworkFault, forMs: number): void {
-    const lift = network.begin(fault)
-    endure(forMs, () => {
-      lift()
-      if (!network.isWell()) return
-      wellAt = now()
-      for (const witness of witnesses) witness.healed?.()
-    })
-  }
-
-  function stop(node: NodeName, drainMs: number): void {
-    const machine = machines.get(node)
-    if (machine?.power !== 'up') return
-    platform.markLeaving(node)
-    endure(drainMs, () => {
-      if (machines.get(node) !== machine) return
-      platform.unlist(node)
-      end(node, 'down')
-    })
-  }
-
-  function fall(node: NodeName, power: 'down' | 'off', unlistMs: number): void {
-    const machine = machines.get(node)
-    if (machine?.power !== 'up') return
-    end(node, power)
-    if (unlistMs === Infinity) return
-    endure(unlistMs, () => {
-      if (machines.get(node) === machine) platform.unlist(node)
-    })
-  }
-
-  function pause(node: NodeName, forMs: number): void {
-    const machine = machines.get(node)
-    if (machine?.power !== 'up' || machine.paused) return
-    machine.paused = true
-    recheck()
-    endure(forMs, () => {
-      machine.paused = false
-      machine.resumedAt = now()
-      recheck()
-      for (const run of machine.backlog.splice(0)) on(machine, run)
-    })
-  }
-
-  function jump(node: NodeName, byMs: number): void {
-    const machine = machines.get(node)
-    if (machine !== undefined) machine.clockOffsetMs += byMs
-  }
-
-  function relist(node: NodeName): void {
-    const machine = machines.get(node)
-    if (machine?.power === 'up') platform.list(node, machine.id)
-  }
-
-  function restartAgent(node: NodeName, keepState: boolean): void {
-    const machine = machines.get(node)
-    if (machine?.power === 'up' && !machine.paused && agents.has(node)) startAgent(machine, keepState)
-  }
-
   function minute(): void {
     for (const witness of witnesses) witness.minute?.()
     time.after(60_000, minute)
   }
 
+  const fate = createFate({
+    time,
+    history,
+    machines,
+    agents,
+    platform,
+    network,
+    sources,
+    beam,
+    start,
+    startAgent,
+    end,
+    healed() {
+      for (const witness of witnesses) witness.healed?.()
+    },
+  })
   const spread = chance(seed, 'start')
   for (const node of scenario.nodes) time.after(between(0, START_SPREAD_MS, spread), () => start(node))
-  for (const step of scenario.steps) time.after(step.at, () => take(step))
+  for (const step of scenario.steps) time.after(step.at, () => fate.take(step))
   time.after(60_000, minute)
   return {
     scenario,
@@ -337,7 +258,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
     machines,
     agents,
     witnesses,
-    calmSince: () => (wrong > 0 ? Infinity : changedAt),
-    networkWellSince: () => (network.isWell() ? wellAt : Infinity),
+    calmSince: fate.calmSince,
+    networkWellSince: fate.networkWellSince,
   }
 }

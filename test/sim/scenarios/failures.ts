@@ -6,9 +6,9 @@ const [N1, N2, N3, N4] = TEN as [string, string, string, string]
 const NEW = nodes(3, 11)
 const AT = 2 * MINUTE
 
-/** A mesh of ten for 20 minutes, unless said otherwise. */
+/** A mesh of ten for 16 minutes, unless said otherwise. */
 function ten(name: string, about: string, steps: Step[], more: Partial<Scenario> = {}): Scenario {
-  return { name, about, nodes: TEN, steps, durationMs: 20 * MINUTE, ...more }
+  return { name, about, nodes: TEN, steps, durationMs: 16 * MINUTE, ...more }
 }
 
 function source(fault: Extract<Step, { do: 'source' }>['fault'], forMs: number, at = AT): Step {
@@ -137,7 +137,7 @@ export const failures: readonly Scenario[] = [
       { at: AT + 1 * MINUTE, do: 'jump', node: N4, byMs: -60 * MINUTE },
       source({ kind: 'omitting', nodes: [N1] }, 30 * SECOND),
     ],
-    { durationMs: 35 * MINUTE },
+    { durationMs: 26 * MINUTE },
   ),
   ten('F21 throttled', 'the source asks to be left alone for a minute, again and again', [
     source({ kind: 'throttled', retryAfterMs: 60 * SECOND }, 8 * MINUTE),

@@ -5,7 +5,7 @@ const THREE = nodes(3)
 const FIVE = nodes(5)
 const [N1, N2, N3] = THREE as [string, string, string]
 const AT = 1 * MINUTE
-const durationMs = 20 * MINUTE
+const durationMs = 12 * MINUTE
 
 /** The faults of libcluster 3.5.0 that were measured in meshes of three, as they were set. */
 export const libclusterFaults: readonly Scenario[] = [
@@ -50,7 +50,7 @@ export const libclusterFaults: readonly Scenario[] = [
     about: 'DNS gives 8 of 20 at random, for ever (Route 53 multivalue, Cloud Map)',
     nodes: nodes(20),
     steps: [{ at: 0, do: 'source', source: 'dns', fault: { kind: 'sampled', count: 8 }, forMs: 60 * MINUTE }],
-    durationMs,
+    durationMs: 6 * MINUTE,
   },
   {
     name: 'L7 draining',
