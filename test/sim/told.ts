@@ -1,4 +1,4 @@
-import type { Observation } from '../../core/member.ts'
+import type { Member, Observation } from '../../core/member.ts'
 import type { NodeName } from '../../core/node.ts'
 import type { Plan, PlanInput } from '../../core/plan.ts'
 
@@ -27,7 +27,9 @@ export interface SourceTold {
   outcome: 'complete' | 'partial' | 'failed' | undefined
   /** `at` of the newest answer that counts. */
   at: number
-  /** Whom its last answer named. */
+  /** Its last answer, as it was given. */
+  members: readonly Member[] | undefined
+  /** Whom it named. */
   listed: ReadonlySet<NodeName>
   /** Whom it called leaving, and not up since. */
   readonly leaving: Set<NodeName>
@@ -62,6 +64,10 @@ export function createTold(confirmMs: number): Told {
     source.at = Math.min(observation.at, input.now)
     source.outcome = observation.outcome
     if (observation.outcome === 'failed') return
+    if (observation.outcome === 'complete') source.completes++
+    // The steady state: the same list again names nobody anew and leaves out nobody more.
+    if (observation.members === source.members) return
+    source.members = observation.members
     const names = new Set(observation.members.map(({ node }) => node))
     for (const node of names) {
       removed.delete(node)
@@ -71,14 +77,15 @@ export function createTold(confirmMs: number): Told {
     for (const node of source.listed) {
       if (names.has(node)) continue
       const linked = observation.outcome === 'complete' && (input.links.includes(node) || node === input.self)
-      source.left.set(node, { completes: source.completes, linked })
+      // This answer is the first that counts against it.
+      const before = source.completes - (observation.outcome === 'complete' ? 1 : 0)
+      source.left.set(node, { completes: before, linked })
     }
     source.listed = names
     for (const { node, status } of observation.members) {
       if (status === 'leaving') source.leaving.add(node)
       else source.leaving.delete(node)
     }
-    if (observation.outcome === 'complete') source.completes++
   }
 
   const told: Told = {
@@ -130,6 +137,7 @@ function newSource(): SourceTold {
   return {
     outcome: undefined,
     at: -Infinity,
+    members: undefined,
     listed: new Set(),
     leaving: new Set(),
     completes: 0,
