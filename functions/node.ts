@@ -19,6 +19,8 @@ export interface ServeOptions {
   port?: number | undefined
   /** 127.0.0.1 by default: who wants to be reached says so. Without `auth` in the config another than loopback is refused. */
   host?: string | undefined
+  /** How long a request may take to come in whole: 30 s by default, above the longest ask of a source. */
+  requestTimeoutMs?: number | undefined
 }
 
 /** A function that listens. */
@@ -29,13 +31,13 @@ export interface Served {
   readonly close: () => Promise<void>
 }
 
-// Above the longest ask of a source; whoever sends a request more slowly than this holds a connection for nothing.
 const REQUEST_TIMEOUT_MS = 30_000
 const CLOSE_TIMEOUT_MS = 5_000
 const SWEEP_MS = 50
 
 /** Serves the function on Node. Throws `auth_not_configured`, `config`, `port_in_use` or `listen`. */
-export async function serve({ config, log, port = 8787, host = '127.0.0.1' }: ServeOptions): Promise<Served> {
+export async function serve(options: ServeOptions): Promise<Served> {
+  const { config, log, port = 8787, host = '127.0.0.1', requestTimeoutMs = REQUEST_TIMEOUT_MS } = options
   const isOpen = config.auth === undefined
   if (isOpen && !isLoopback(host)) {
     const message = `[serve] expected auth in the config to serve on ${host}, got none: list tokens (rollcall token makes one) or say auth: none`
@@ -53,7 +55,8 @@ export async function serve({ config, log, port = 8787, host = '127.0.0.1' }: Se
     routes: { '/openapi.json': description, '/readyz': readiness },
     ...(isOpen && { admit: createHostCheck() }),
   })
-  const serverOptions = { requestTimeout: REQUEST_TIMEOUT_MS }
+  // Whoever sends more slowly holds a connection for nothing. Node looks for them only every 30 s by itself.
+  const serverOptions = { requestTimeout: requestTimeoutMs, connectionsCheckingInterval: requestTimeoutMs / 10 }
   const server = createAdaptorServer({ fetch: app.fetch, serverOptions }) as Server
   await listen(server, { port, host })
   const { port: taken } = server.address() as AddressInfo
