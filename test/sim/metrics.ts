@@ -12,14 +12,14 @@ export interface Metrics {
   /** From the end of the last fault until the mesh was right and stayed so; Infinity: not by the end of the run. */
   convergeMs: number
   dials: number
-  /** Dead nodes that nobody lists and that were dialled all the same in the last five minutes. */
+  /** Dead nodes that nobody lists and that were dialled all the same in the last two minutes. */
   deadDialled: number
 }
 
 // The first seconds of a run are its start, not a fault.
 const START_MS = 30_000
 const SAMPLE_MS = 1_000
-const LAST_MS = 300_000
+const LAST_MS = 120_000
 
 /** Measures a run while it goes on; `result` is to be asked at its end. */
 export function measure(world: World): Witness & { readonly result: () => Metrics } {

@@ -51,7 +51,7 @@ const measures: readonly Measure[] = [
   {
     key: 'deadDialled',
     title: 'Dead nodes still dialled',
-    about: 'dead nodes that nobody lists and that were dialled all the same in the last five minutes of the run',
+    about: 'dead nodes that nobody lists and that were dialled all the same in the last two minutes of the run',
     show: plain,
   },
 ]
