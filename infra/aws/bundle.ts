@@ -4,13 +4,14 @@ import { build } from 'esbuild'
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /**
- * Bundles the function into `folder`, for the handler `index.handler`. The clients of AWS are chunks of their own, loaded on first use;
- * those that Lambda brings would change under a deployed function, and have the whole of EC2 in memory for one call of it.
+ * Bundles the function into `folder`, for the handler `index.handler`; the bench gives an `entry` of its own. The clients of AWS are chunks
+ * of their own, loaded on first use; those that Lambda brings would change under a deployed function, and have the whole of EC2 in memory
+ * for one call of it.
  */
-export async function bundle(folder: string): Promise<void> {
+export async function bundle(folder: string, entry = 'infra/aws/handler.ts'): Promise<void> {
   await build({
     absWorkingDir: ROOT,
-    entryPoints: { index: 'infra/aws/handler.ts' },
+    entryPoints: { index: entry },
     outdir: folder,
     outExtension: { '.js': '.mjs' },
     chunkNames: 'chunks/[name]-[hash]',

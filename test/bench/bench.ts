@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { inspect, parseArgs } from 'node:util'
 import { agentsFigures } from './agents.ts'
 import { beamFigures } from './beam.ts'
+import { edgeFigures } from './edge.ts'
 import { etfFigures } from './etf.ts'
 import { type Figure, isMet, type Skipped } from './figure.ts'
 import { httpFigures } from './http.ts'
@@ -19,6 +20,7 @@ const parts: Record<string, (place: Place) => Promise<readonly (Figure | Skipped
   member: memberFigures,
   etf: etfFigures,
   http: httpFigures,
+  edge: edgeFigures,
   agents: agentsFigures,
   kubernetes: kubernetesFigures,
   memory: memoryFigures,

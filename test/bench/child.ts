@@ -9,14 +9,24 @@ export interface Child {
   end(): Promise<void>
 }
 
-/** Starts this same Node with `args`; `root` is its folder. What it says on stderr is shown only when it fails. */
-export function startNode(args: readonly string[], { root }: { root: string }): Child & { process: ChildProcess } {
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] })
+/** Starts this same Node with `args`, as `startProgram` does. */
+export function startNode(args: readonly string[], where: { root: string }): Child & { process: ChildProcess } {
+  return startProgram(process.execPath, args, where)
+}
+
+/** Starts a program with `args`; `root` is its folder. What it says on stderr is not shown. */
+export function startProgram(
+  program: string,
+  args: readonly string[],
+  { root }: { root: string },
+): Child & { process: ChildProcess } {
+  const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] })
   return {
     process: child,
     pid: child.pid ?? 0,
     async end() {
-      if (child.exitCode !== null || child.signalCode !== null) return
+      // Without a pid it never began, and no end will be told.
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
       const exited = once(child, 'exit')
       child.kill('SIGKILL')
       await exited

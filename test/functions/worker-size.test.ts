@@ -1,42 +1,26 @@
 import assert from 'node:assert/strict'
 import { before, describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
-import { build, type BuildOptions } from 'esbuild'
-
-// As wrangler bundles, minified.
-const OPTIONS = {
-  entryPoints: [fileURLToPath(new URL('../../functions/worker.ts', import.meta.url))],
-  bundle: true,
-  minify: true,
-  write: false,
-  metafile: true,
-  format: 'esm',
-  platform: 'neutral',
-  mainFields: ['module', 'main'],
-  conditions: ['workerd', 'worker', 'import'],
-  external: ['node:*', 'buffer'],
-} satisfies BuildOptions
+import { build } from 'esbuild'
+import { ownParts, partsOf, WORKER_BUNDLE } from './worker-bundle.ts'
 
 describe('the bundle of the worker', () => {
   /** Bytes of the minified bundle by the file that they come from. */
   let parts: [string, number][]
 
   before(async () => {
-    const { metafile } = await build(OPTIONS)
-    parts = Object.values(metafile.outputs).flatMap(({ inputs }) =>
-      Object.entries(inputs).map(([file, { bytesInOutput }]): [string, number] => [file, bytesInOutput]),
-    )
+    const { metafile } = await build(WORKER_BUNDLE)
+    parts = partsOf(metafile)
   })
 
   it('holds at most 60 KB of rollcall itself, the libraries not counted', () => {
-    const own = parts.filter(([file]) => !file.includes('node_modules/'))
+    const own = ownParts(parts)
     const bytes = own.reduce((sum, [, size]) => sum + size, 0)
     assert.ok(bytes <= 60_000, `${bytes} bytes: ${JSON.stringify(own.toSorted(([, a], [, b]) => b - a))}`)
   })
 
   it('costs at most 24 KiB of compressed upload for rollcall itself', async () => {
-    const { outputFiles } = await build({ ...OPTIONS, packages: 'external' })
+    const { outputFiles } = await build({ ...WORKER_BUNDLE, packages: 'external' })
     const bytes = gzipSync(outputFiles[0]?.contents ?? '').length
     assert.ok(bytes > 1024 && bytes <= 24 * 1024, `${bytes} bytes`)
   })

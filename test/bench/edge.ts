@@ -1,0 +1,145 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import { bundle } from '../../infra/aws/bundle.ts'
+import { ownParts, partsOf, WORKER_BUNDLE } from '../functions/worker-bundle.ts'
+import { lineOf, startNode, startProgram } from './child.ts'
+import { type Figure, formatMs, median } from './figure.ts'
+import { httpFigure } from './http.ts'
+
+const PATH = '/v1/topologies/web/members'
+const MEMBERS = 100
+const IMPORTS = 11
+// What test/functions/worker-size.test.ts holds the Worker to.
+const OWN_BYTES = 60_000
+
+interface Place {
+  readonly root: string
+  readonly folder: string
+}
+
+/** What the two edge hosts cost: Lambda's cold import, the Worker's own bytes, and its requests per second on workerd. */
+export async function edgeFigures(place: Place): Promise<Figure[]> {
+  return [await importFigure(place), await sizeFigure(), await workerdFigure(place)]
+}
+
+function configOf(nodes: readonly string[]): string {
+  return JSON.stringify({
+    topologies: { web: { sources: [{ static: { nodes } }] } },
+    auth: 'none',
+    log: { level: 'warn' },
+  })
+}
+
+/** `import()` of the handler in a new process, bundled as the stack of infra/aws bundles it, against a bare handler of Hono. */
+async function importFigure({ root, folder }: Place): Promise<Figure> {
+  const [subject, floor] = [join(folder, 'lambda'), join(folder, 'bare-lambda')]
+  await bundle(subject, 'functions/lambda.ts')
+  await bundle(floor, 'test/bench/bare-lambda.ts')
+  const subjects: number[] = []
+  const floors: number[] = []
+  // The first of each brings the files into memory.
+  for (let round = -1; round < IMPORTS; round++) {
+    const floorMs = await importMs(floor, root)
+    const subjectMs = await importMs(subject, root)
+    if (round < 0) continue
+    floors.push(floorMs)
+    subjects.push(subjectMs)
+  }
+  const [subjectMs, floorMs] = [median(subjects), median(floors)]
+  return {
+    name: 'cold import of the Lambda handler',
+    subject: formatMs(subjectMs),
+    floor: formatMs(floorMs),
+    value: subjectMs / floorMs,
+    unit: 'x',
+    aim: { atMost: 1.5 },
+  }
+}
+
+// After the time is taken the handler has to answer: with a config that it refuses it would have been measured without its routes.
+const IMPORT = `
+const [, file, config, path] = process.argv
+process.env.ROLLCALL_CONFIG = config
+const start = process.hrtime.bigint()
+const { handler } = await import(file)
+const ns = process.hrtime.bigint() - start
+const requestContext = { domainName: 'localhost', http: { method: 'GET', path } }
+const { statusCode } = await handler({ version: '2.0', rawPath: path, rawQueryString: '', headers: {}, requestContext })
+if (statusCode !== 200) process.exit(1)
+console.log('imported in ' + ns)
+`
+
+async function importMs(folder: string, root: string): Promise<number> {
+  const args = ['--input-type=module', '-e', IMPORT, join(folder, 'index.mjs'), configOf(['a@h']), PATH]
+  const child = startNode(args, { root })
+  try {
+    const line = await lineOf(child, /imported in \d+/)
+    return Number(line.slice('imported in '.length)) / 1e6
+  } finally {
+    await child.end()
+  }
+}
+
+async function sizeFigure(): Promise<Figure> {
+  const { metafile } = await build(WORKER_BUNDLE)
+  const total = (parts: readonly [string, number][]) => parts.reduce((sum, [, bytes]) => sum + bytes, 0)
+  const parts = partsOf(metafile)
+  const own = total(ownParts(parts))
+  return {
+    name: 'the Worker, minified, without its libraries',
+    subject: `${own} of ${total(parts)} bytes`,
+    floor: `${OWN_BYTES} bytes`,
+    value: own,
+    unit: 'bytes',
+    aim: { atMost: OWN_BYTES },
+  }
+}
+
+// wrangler has a plugin for what CommonJS requires of Node.
+const REQUIRE = "import { createRequire } from 'node:module'; const require = createRequire('file:///');"
+
+/** `GET members` of the Worker, against a bare worker of Hono that gives the same bytes from the same workerd. */
+async function workerdFigure({ root, folder }: Place): Promise<Figure> {
+  const bundled = { ...WORKER_BUNDLE, write: true, banner: { js: REQUIRE } }
+  await build({ ...bundled, outfile: join(folder, 'rollcall.mjs') })
+  const bare = join(root, 'test/bench/bare-worker.ts')
+  await build({ ...bundled, entryPoints: [bare], outfile: join(folder, 'bare.mjs') })
+  const config = join(folder, 'edge.capnp')
+  await writeFile(config, await workerdConfig(root))
+  const workerd = startProgram(join(root, 'node_modules/.bin/workerd'), ['serve', '--control-fd=1', config], { root })
+  try {
+    const [subject, floor] = await Promise.all([urlOf('rollcall'), urlOf('bare')])
+    return await httpFigure('GET members on workerd, 100 of them', subject, floor, { expected: 200 })
+  } finally {
+    await workerd.end()
+  }
+
+  async function urlOf(socket: string): Promise<string> {
+    const line = await lineOf(workerd, new RegExp(`^.*"socket":"${socket}".*$`))
+    return `http://127.0.0.1:${/"port":(\d+)/.exec(line)?.[1]}${PATH}`
+  }
+}
+
+/** See https://github.com/cloudflare/workerd/blob/main/src/workerd/server/workerd.capnp. */
+async function workerdConfig(root: string): Promise<string> {
+  const deployed = await readFile(join(root, 'wrangler.toml'), 'utf8')
+  const [, date] = /^compatibility_date = "(.+)"$/m.exec(deployed) ?? []
+  const nodes = Array.from({ length: MEMBERS }, (_, index) => `app@10.0.0.${index}`)
+  const bindings = {
+    rollcall: `(name = "ROLLCALL_CONFIG", text = ${JSON.stringify(configOf(nodes))})`,
+    bare: '(name = "ROLLCALL", service = "rollcall")',
+  }
+  const services = Object.entries(bindings).map(
+    ([name, binding]) => `(name = "${name}", worker = (
+      modules = [(name = "${name}.mjs", esModule = embed "${name}.mjs")],
+      compatibilityDate = "${date}", compatibilityFlags = ["nodejs_compat"],
+      bindings = [${binding}]))`,
+  )
+  const sockets = Object.keys(bindings).map(
+    (name) => `(name = "${name}", address = "127.0.0.1:0", http = (), service = "${name}")`,
+  )
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (services = [${services.join(', ')}], sockets = [${sockets.join(', ')}]);
+`
+}
