@@ -162,11 +162,10 @@ describe('a server with callers that wait', () => {
     const { url, close } = await serve({ config, log: createMemoryLog(), port: 0 })
     const sent = await waitAt(url)
     const answered = once(sent, 'response')
-    const startedAt = performance.now()
     await close()
+    // Were it to wait, the connection would be cut after 5 s, without an answer.
     const [response] = await answered
     assert.equal(response.statusCode, 304)
-    assert.ok(performance.now() - startedAt < 4_000, 'not the 5 s after which connections are cut')
   })
 
   it('ends the wait of a caller that went away', { timeout: 20_000 }, async (t) => {
