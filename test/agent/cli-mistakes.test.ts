@@ -141,3 +141,48 @@ describe('a wrong use of the command line ends with 2 and says on stderr what wa
     })
   }
 })
+
+describe('a config in the wrong mode ends a command with 2, before a node is started', () => {
+  const withBeam = (beam: string) =>
+    `node: app@127.0.0.1\ndistribution: { beam: ${beam} }\ntopologies: { web: { sources: [] } }\n`
+  const member = '{ mode: member, cookie: c }'
+  const ends = /got member: that process is the node, and its links end with it; run rollcall agent\n$/
+  const cases: [string, string, RegExp][] = [
+    ['once', member, ends],
+    ['leave', member, ends],
+    [
+      'agent',
+      '{ mode: member, cookie: c, tls: { ca: ca.pem } }',
+      /expected cert and key beside ca in the tls of a member/,
+    ],
+    [
+      'agent',
+      '{ mode: member, cookie: c, name: other@h }',
+      /expected no name, connect, disconnect or list in mode member/,
+    ],
+    [
+      'agent',
+      '{ mode: member, cookie: c, list: [m, f] }',
+      /expected no name, connect, disconnect or list in mode member/,
+    ],
+    [
+      'agent',
+      '{ cookie: c, listen: 127.0.0.1 }',
+      /\[config\] rollcall\.yaml: distribution\.beam: expected no .*listen.* in mode sidecar/,
+    ],
+    [
+      'agent',
+      '{ cookie: c, hidden: false }',
+      /\[config\] rollcall\.yaml: distribution\.beam: expected no .*hidden.* in mode sidecar/,
+    ],
+  ]
+  for (const [command, beam, expected] of cases) {
+    it(`rollcall ${command} with ${beam}`, async (t) => {
+      const folder = await temporaryFolder({ 'rollcall.yaml': withBeam(beam) })
+      t.after(() => folder.remove())
+      const { code, stdout, stderr } = await runCli([command], { cwd: folder.path })
+      assert.match(stderr, expected)
+      assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
+    })
+  }
+})
