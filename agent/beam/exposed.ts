@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { atom, binary, encode, isAtom, isTuple, type Term, tuple } from './etf.ts'
 
 /** A function that other nodes may call. What it gives or resolves with is the value there; nothing is the atom `ok`. */
@@ -73,5 +74,6 @@ async function reasonOf(exposed: ExposedFunction | undefined, { module, name, ar
 
 /** How an error of JavaScript is told to the BEAM: `{javascript, <<"TypeError: …">>}`. */
 export function raised(error: unknown): Term {
-  return tuple(atom('javascript'), binary(String(error)))
+  // Anything can be thrown, and String throws at what has no text: that would end the process.
+  return tuple(atom('javascript'), binary(error instanceof Error ? String(error) : inspect(error)))
 }

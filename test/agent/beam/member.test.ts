@@ -93,6 +93,9 @@ test('exposed functions answer calls; nothing else does, and nothing by default'
         throw new Error('out of numbers')
       },
       text: () => 'no term' as unknown as Term,
+      odd: () => {
+        throw Object.create(null)
+      },
     },
   })
   assert.equal(await a.rpc(b.name, 'math', 'add', [1, 2]), 3)
@@ -100,6 +103,7 @@ test('exposed functions answer calls; nothing else does, and nothing by default'
   assert.deepEqual(await a.rpc(b.name, 'math', 'nothing', []), atom('ok'))
   await assert.rejects(a.rpc(b.name, 'math', 'fail', []), { code: 'rpc_failed', message: /out of numbers/ })
   await assert.rejects(a.rpc(b.name, 'math', 'text', []), { code: 'rpc_failed', message: /expected a term/ })
+  await assert.rejects(a.rpc(b.name, 'math', 'odd', []), { code: 'rpc_failed', message: /Object: null prototype/ })
   await assert.rejects(a.rpc(b.name, 'math', 'toString', []), undefinedThere)
   await assert.rejects(a.rpc(b.name, 'math', 'constructor', []), undefinedThere)
   assert.equal(await b.rpc(b.name, 'math', 'add', [1, 2]), 3, 'a node calls itself, too')
