@@ -1,13 +1,14 @@
 import type { Route } from './app.ts'
 import { problem } from './problem.ts'
-import openapi from './public/openapi.json' with { type: 'json' }
 
 const JSON_TYPE = { 'Content-Type': 'application/json' }
-const DESCRIPTION = { status: 200, headers: JSON_TYPE, body: JSON.stringify(openapi) }
 const READY = { status: 200, headers: { ...JSON_TYPE, 'Cache-Control': 'no-store' }, body: '{"status":"ready"}' }
 
 /** /openapi.json, for hosts that do not serve `functions/public/` themselves, as Workers do. */
-export const description: Route = () => DESCRIPTION
+export const description: Route = async () => {
+  const { default: openapi } = await import('./public/openapi.json', { with: { type: 'json' } })
+  return { status: 200, headers: JSON_TYPE, body: JSON.stringify(openapi) }
+}
 
 /** /readyz: every source has answered. For a host that lives longer than a request. */
 export const readiness: Route = async (observers) => {

@@ -2,10 +2,16 @@ import { handle } from 'hono/aws-lambda'
 import { awsSources } from '../core/aws-sources.ts'
 import { servedSources } from '../core/served-config.ts'
 import { createEdgeApp } from './edge.ts'
-import { exchange, resolvConf } from './exchange.ts'
 import { description } from './host-routes.ts'
 import { resolvers } from './resolvers/index.ts'
 import { stores } from './stores/index.ts'
+
+// What only some configs need is loaded on first use: sockets and files alone would be a quarter of a cold start.
+const reach = {
+  exchange: async (server: string, packet: Uint8Array, signal: AbortSignal) =>
+    await (await import('./exchange.ts')).exchange(server, packet, signal),
+  resolvConf: async () => await (await import('./exchange.ts')).resolvConf(),
+}
 
 /**
  * The AWS Lambda handler, for a function URL or an API Gateway HTTP API. Its config is the variable `ROLLCALL_CONFIG`.
@@ -17,7 +23,7 @@ export const handler = handle(
     // In the memory of one of many instances a lease would be seen by those alone who happen to meet it.
     stores: { dynamodb: stores.dynamodb },
     sources: { ...servedSources, ...awsSources },
-    reach: { exchange, resolvConf },
+    reach,
     patienceMs: Infinity,
     routes: { '/openapi.json': description },
   }),
