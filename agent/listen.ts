@@ -215,6 +215,14 @@ async function createMetrics(view: HealthView): Promise<{ metrics: () => Promise
     source,
     perSource(({ at }) => at && at / 1_000),
   )
+  gauge(
+    'source_answered_seconds',
+    'When the source answered last, Unix time: while it fails, what it says is as old as that',
+    source,
+    perSource(
+      ({ outcome, at, staleSince = outcome === 'failed' ? undefined : at }) => staleSince && staleSince / 1_000,
+    ),
+  )
   gauge('held', 'Nodes that are neither dialled nor cut now, by reason', ['reason'], ({ hold }) => {
     const held = Map.groupBy(hold, ({ reason }) => reason)
     return [...held].map(([reason, nodes]) => [{ reason }, nodes.length])

@@ -1,6 +1,7 @@
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { RollcallError } from '../core/error.ts'
-import { parseState, type State } from '../core/state.ts'
+import { NEVER_MS } from '../core/plan.ts'
+import { dictionary, ownEntry, parseState, type SourceState, type State } from '../core/state.ts'
 import type { Log } from '../functions/resolvers/source.ts'
 import type { Clock } from './clock.ts'
 
@@ -15,6 +16,37 @@ export async function readState(file: string, log: Log): Promise<State | undefin
   if (state === undefined)
     log.warn({ file }, '[state] expected the state of an earlier run, got something else: starting anew')
   return state
+}
+
+/**
+ * The state for a start at `now`: the time in which nobody ran makes its answers older, so that a source that stays down is
+ * believed for `stale` after its last answer, and not after each start. Nothing else counts that time.
+ */
+export function ageState(
+  state: State,
+  { now, topologies }: { now: number; topologies: Readonly<Record<string, { intervalMs: number }>> },
+): State {
+  const aged = Object.entries(state.topologies).map(([name, topology]) => {
+    const intervalMs = ownEntry(topologies, name)?.intervalMs || NEVER_MS
+    // The plan counts up to an interval itself: the period of a cron job.
+    const uncountedMs = Math.max(0, now - state.at - intervalMs)
+    const sources = Object.entries(topology.sources).map(([id, source]) => [id, ageSource(source, uncountedMs)])
+    return [name, { ...topology, sources: Object.fromEntries(sources) }]
+  })
+  return { ...state, topologies: Object.fromEntries(aged) }
+}
+
+function ageSource(source: SourceState, ms: number): SourceState {
+  const missing = Object.entries(source.missing).map(([node, each]) => {
+    return [node, { ...each, namedClock: each.namedClock - ms }] as const
+  })
+  // Without its error it is told anew that it fails: this run has a log of its own.
+  const { error: _told, answeredClock, ...rest } = source
+  return {
+    ...rest,
+    missing: dictionary(missing),
+    ...(answeredClock !== undefined && { answeredClock: answeredClock - ms }),
+  }
 }
 
 /** Replaces the file at once or not at all, whatever happens meanwhile. Mode 0600. Throws `state_not_written`. */

@@ -10,7 +10,7 @@ import type { Distribution } from './distributions/distribution.ts'
 import { openDistribution } from './distributions/index.ts'
 import type { Events } from './events.ts'
 import { createMesh, type Mesh } from './mesh.ts'
-import { createStateWriter, readState, type StateWriter } from './state-file.ts'
+import { ageState, createStateWriter, readState, type StateWriter } from './state-file.ts'
 import { type OpenSource, openSource } from './strategies/index.ts'
 
 /** What the agent uses of the world, each with a real default. */
@@ -68,7 +68,7 @@ export async function openWorld(config: Config, seams: AgentSeams, options: Worl
   )
   const sources = await Promise.all(opening)
   const file = config.agent.state
-  const state = file === undefined ? undefined : await readState(file, log)
+  const left = file === undefined ? undefined : await readState(file, log)
   const distribution = seams.distribution ?? (await openDistribution(config, { self, log }))
   opened = distribution
   // The core may take a dial for dead at the shortest of them: no dial should outlive that.
@@ -79,7 +79,7 @@ export async function openWorld(config: Config, seams: AgentSeams, options: Worl
     mesh: createMesh({ distribution, clock, signal, emit, isMember }),
     dialler: createDialler({ distribution, clock, signal, dialTimeoutMs, emit, wake }),
     sources,
-    state,
+    state: left && ageState(left, { now: clock.now(), topologies: config.topologies }),
     writer: file === undefined ? undefined : createStateWriter(file, { signal, clock, log }),
   }
 }

@@ -68,6 +68,8 @@ export interface SourceReport {
   /** Absent until its first observation. */
   outcome?: Observation['outcome']
   at?: number
+  /** It fails: its members are what it said then, or in a stale answer since. Absent also while it never answered. */
+  staleSince?: number
   members: number
   doubted?: true
   error?: { code: string; message: string }
@@ -168,8 +170,8 @@ export function plan(before: State | undefined, input: PlanInput): Plan {
 
 // With nothing pending there is nothing to wait for; an hour keeps a lost wake-up from being for ever.
 const RECHECK_MS = 3_600_000
-// The period that an interval of `never` counts as: what an operator who asks by hand does at most.
-const NEVER_MS = 60_000
+/** The period that an interval of `never` counts as, in ms: what an operator who asks by hand does at most. */
+export const NEVER_MS = 60_000
 
 /** The state to go on from: one of another version or node is discarded, and no stored instant lies ahead of now. */
 function adoptState(before: State | undefined, { input: { self, now }, events }: Draft): State {

@@ -38,11 +38,12 @@ export function report(view: View, linkedMembers: number, { input, linked }: Dra
     formed: state.formed,
     ...(guard && { guard }),
     sources: Object.fromEntries(
-      sources.map(([id, { outcome, at, listed, missing, doubted, error }]) => [
+      sources.map(([id, { outcome, at, answeredAt, listed, missing, doubted, error }]) => [
         id,
         {
           ...(outcome && { outcome }),
           ...(at !== undefined && { at }),
+          ...(outcome === 'failed' && answeredAt !== undefined && { staleSince: answeredAt }),
           members: listed.length + Object.keys(missing).length,
           ...(doubted && { doubted }),
           ...(error && { error }),

@@ -154,7 +154,8 @@ export function removals(
 
 /** When a node without link is forgotten unless it is named again, as a clock time. */
 export function forgetClock(node: NodeName, { policy, knowers }: View): number {
-  let namedClock = 0
+  // A start long after the last one finds it below 0.
+  let namedClock = -Infinity
   let [answering, naming] = [false, false]
   for (const { outcome, missing, answeredClock } of knowers(node)) {
     const left = missing[node]

@@ -64,6 +64,7 @@ export const planDocumentSchema = z.object({
         z.object({
           outcome: z.optional(outcome),
           at: z.optional(z.number()),
+          staleSince: z.optional(z.number()),
           members: z.number(),
           doubted: z.optional(z.literal(true)),
           error: z.optional(error),

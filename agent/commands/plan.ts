@@ -1,7 +1,7 @@
 import { RollcallError } from '../../core/error.ts'
 import { isNodeName, type NodeName } from '../../core/node.ts'
 import { plan as decide, type Plan, type PlanTopology } from '../../core/plan.ts'
-import { readState, writeState } from '../state-file.ts'
+import { ageState, readState, writeState } from '../state-file.ts'
 import { ask } from './ask.ts'
 import { describeOutcome } from './look.ts'
 import { type CommonOptions, chooseTopology, openAsNode } from './open.ts'
@@ -51,7 +51,7 @@ export async function plan(given: PlanOptions, topology?: string): Promise<numbe
   })
   const topologies = Object.fromEntries(await Promise.all(looked))
   const now = Date.now()
-  const decided = decide(before, { self: config.node, now, links, topologies })
+  const decided = decide(before && ageState(before, { now, topologies }), { self: config.node, now, links, topologies })
   if (given.state !== undefined) await writeState(given.state, decided.state)
   if (given.json) printJson(decided)
   else printLines(describePlan(decided, { self: config.node, now, links: given.connected, topologies }))

@@ -109,6 +109,7 @@ test('metrics tell links, sources, holds and events', async (t) => {
     'rollcall_source_members{topology="web",source="ec2"} 0',
     'rollcall_source_up{topology="web",source="dns"} 1',
     'rollcall_source_asked_seconds{topology="web",source="dns"} 1',
+    'rollcall_source_answered_seconds{topology="web",source="dns"} 1',
     'rollcall_events_total{type="nodeup"} 2',
   ]) {
     assert.ok(lines.includes(line), `${line}\n${body}`)
