@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { appendFile, rm } from 'node:fs/promises'
+import { appendFile, readFile, rm } from 'node:fs/promises'
 import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -23,6 +23,18 @@ const nodeModules: Plugin = {
   },
 }
 
+// The command line says its version; all else that the manifest has would be in the memory of every agent.
+const manifest: Plugin = {
+  name: 'manifest',
+  setup(bundler) {
+    bundler.onLoad({ filter: /[/\\]package\.json$/ }, async ({ path }) =>
+      path === join(root, 'package.json')
+        ? { contents: JSON.stringify({ version: JSON.parse(await readFile(path, 'utf8')).version }), loader: 'json' }
+        : undefined,
+    )
+  },
+}
+
 // Their names change with their content: old ones would stay, and be published.
 await rm(join(dist, 'agent/chunks'), { recursive: true, force: true })
 await build({
@@ -42,7 +54,7 @@ await build({
   external: ['bowser'],
   // Of yaml for Node there is only CommonJS, of which nothing can be left out.
   alias: { yaml: fileURLToPath(new URL('browser/index.js', import.meta.resolve('yaml/package.json'))) },
-  plugins: [nodeModules],
+  plugins: [nodeModules, manifest],
   logLevel: 'warning',
 })
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander'
 import { RollcallError } from '../core/error.ts'
+import manifest from '../package.json' with { type: 'json' }
 import { printLines } from './commands/print.ts'
 
 // What the caller can mend by another command line or another config; everything else is 1.
@@ -41,6 +42,7 @@ async function main(argv: readonly string[]): Promise<number> {
 function createProgram(exit: (code: number) => void): Command {
   const program = new Command('rollcall')
     .description('Forms meshes of nodes: asks sources who is there, decides whom to connect to, and dials.')
+    .version(manifest.version, '--version', 'print the version')
     .option('--config <file>', 'the config file, YAML or JSON', 'rollcall.yaml')
     .option('--debug', 'log everything, and show where a bug is')
     .addHelpText('after', EXAMPLES)

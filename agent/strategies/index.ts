@@ -102,7 +102,12 @@ async function loadSource(config: SourceConfig): Promise<Source<unknown>> {
   const load = Object.hasOwn(strategies, kind) ? strategies[kind] : undefined
   if (load !== undefined) return await load()
   const kinds = Object.keys(strategies).join(', ')
-  throw new RollcallError('config', `[config] source ${id}: expected a kind that an agent asks (${kinds}), got ${kind}`)
+  // The leases are with a function: whoever names the registry here means that.
+  const hint = kind === 'registry' ? ': an agent registers through source function, with register: true' : ''
+  throw new RollcallError(
+    'config',
+    `[config] source ${id}: expected a kind that an agent asks (${kinds}), got ${kind}${hint}`,
+  )
 }
 
 async function* checked(stream: AsyncIterable<unknown>, source: string): AsyncGenerator<Observation> {

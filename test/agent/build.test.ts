@@ -58,6 +58,8 @@ async function codeOf(file: string, seen = new Set<string>()): Promise<string> {
 
 test('the built command line runs with nothing beside it, from another folder', async () => {
   assert.match((await rollcall('--help')).stdout, /^Usage: rollcall/)
+  const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
+  assert.equal((await rollcall('--version')).stdout, `${version}\n`)
   assert.match((await rollcall('schema')).stdout, /json-schema\.org/)
 })
 

@@ -92,6 +92,13 @@ describe('a mistake in the config ends a command with 2 and one sentence, before
     )
   })
 
+  it('a registry among the sources of an agent', async () => {
+    await writeFile(join(folder.path, 'mistake.yaml'), config({ sources: '- registry: {}' }))
+    const { code, stderr } = await runCli(['once', '--config', 'mistake.yaml'], { cwd: folder.path })
+    assert.equal(code, 2)
+    assert.match(stderr, /^\[config\] source registry: .*, got registry: .* source function, with register: true\n$/)
+  })
+
   it('a name of this node in the environment without @', async () => {
     await writeFile(join(folder.path, 'mistake.yaml'), config({ node: '', sources: '- none' }))
     const { code, stderr } = await runCli(['plan', '--config', 'mistake.yaml'], {
