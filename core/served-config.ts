@@ -8,13 +8,13 @@ import {
   type UnknownName,
   unknownName,
 } from './config-error.ts'
-import { durationSchema, intervalSchema } from './duration.ts'
+import { intervalSchema } from './duration.ts'
 import { type ConfigOrigin, interpolate } from './interpolation.ts'
 import { memberSchema } from './member.ts'
 import { defaultPolicy, type Policy, policySchema } from './policy.ts'
 import { name, node, port, text } from './setting.ts'
-import { baseUrl } from './sources/base-url.ts'
 import { dnsOptionsSchema } from './sources/dns.ts'
+import { registryOptionsSchema } from './sources/registry.ts'
 
 /** How much is logged, the most first. */
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const
@@ -45,7 +45,6 @@ export interface SourceConfig {
 
 export type AuthEntry = z.infer<typeof authEntrySchema>
 export type StaticOptions = z.infer<typeof staticOptionsSchema>
-export type RegistryOptions = z.infer<typeof registryOptionsSchema>
 
 const member = z.strictObject({
   ...memberSchema.shape,
@@ -57,30 +56,6 @@ const member = z.strictObject({
 /** Options of the `static` source. */
 export const staticOptionsSchema = z.strictObject({ name, nodes: z.array(z.union([node, member])) })
 const noneOptionsSchema = z.nullable(z.strictObject({ name }))
-
-/** Options of the `registry` source: the nodes register themselves with the function. */
-export const registryOptionsSchema = z
-  .strictObject({
-    name,
-    /** How long a lease lasts, ms: three renewals of 10 s, so that two may be lost. At least 1 s, below which a pause of a runtime ends it. */
-    ttl: z._default(durationSchema.check(z.gte(1_000, { error: 'expected a lease of at least 1s' })), 30_000),
-    /** Where the leases are kept: in the process, in a Durable Object (Workers), in a table of DynamoDB (Lambda, or several processes). */
-    store: z._default(z.enum(['memory', 'durable-object', 'dynamodb']), 'memory'),
-    /** With a partition key `topology` and a sort key `node`, both text; its TTL attribute is `expires`. */
-    table: z.optional(text),
-    /** AWS_REGION by default. */
-    region: z.optional(text),
-    /** Asked instead of AWS: a VPC endpoint, or what speaks like AWS. */
-    endpoint: z.optional(baseUrl),
-  })
-  .check(
-    z.refine(({ store, table }) => (store === 'dynamodb') === (table !== undefined), {
-      error: 'expected table beside store: dynamodb, and only there',
-    }),
-    z.refine(({ store, region, endpoint }) => store === 'dynamodb' || (region ?? endpoint) === undefined, {
-      error: 'expected region and endpoint only beside store: dynamodb',
-    }),
-  )
 
 /** The sources that any host can ask. */
 export const servedSources = {

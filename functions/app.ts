@@ -1,20 +1,16 @@
 import { type Context, Hono } from 'hono'
 import type { AuthEntry, Config, TopologyConfig } from '../core/config.ts'
-import { parseDuration } from '../core/duration.ts'
-import { RollcallError } from '../core/error.ts'
 import { plan } from '../core/plan.ts'
-import { authorize, maySee } from './auth.ts'
+import { authorize, createAuthenticate, maySee } from './auth.ts'
 import type { SourceLoaders } from './asker.ts'
 import { createObserver, type Observer } from './observer.ts'
 import { readPlanRequest } from './plan-request.ts'
 import { problem, problemReply, type Reply } from './problem.ts'
 import { createGate } from './rate-limit.ts'
-import { createRegistryRoutes, type Seen } from './registry-routes.ts'
-import { createRegistry, type Registry } from './resolvers/registry.ts'
+import { createRegistration } from './registration.ts'
 import type { Log, SourceContext } from './resolvers/source.ts'
 import type { Stores } from './stores/store.ts'
-import type { View } from './view.ts'
-import { createWaiters, type Waiters } from './waiters.ts'
+import { isNamed, type View } from './view.ts'
 
 export interface AppOptions {
   topologies: Config['topologies']
@@ -58,42 +54,41 @@ interface Admitted {
   readonly observer: Observer
 }
 
+/** What a caller gets to see of a topology now. */
+export interface Seen {
+  readonly revision: string
+  readonly etag: string
+  /** Gives the members document as JSON. */
+  readonly render: () => string
+  /** Those of the members document. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
 /** A request under way. */
 export type Call = Context<{ Bindings: Bindings }>
 
 const METHODS = ['GET', 'POST', 'PUT', 'DELETE']
-// Well below the minute after which most proxies and load balancers give up on an answer.
-const MAX_WAIT_MS = 30_000
 const REQUEST_ID = /^[\w.-]{1,64}$/
 const UNCACHED = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
-const UNWAITED = { 'Rollcall-Wait': 'no' }
 // An intermediary may keep a list of members, and asks each time whether it still holds: an old one is worse than a late one.
 const REVALIDATED = { ...UNCACHED, 'Cache-Control': 'private, no-cache' }
 
 /** Builds the HTTP API of the given topologies, for any host that speaks `fetch`. Throws `config` when one of them cannot be served here. */
 export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
-  const { log, now = Date.now, admit, routes = {}, loaders, stores = {}, waits } = options
+  const { log, now = Date.now, admit, routes = {} } = options
   const context = {
     now,
     log,
     fetch: (...request: Parameters<typeof fetch>) => fetch(...request),
     ...options.reach,
   }
+  const registration = createRegistration(options, context)
   const observers = new Map<string, Observer>()
-  const registries = new Map<string, Registry>()
-  const waiters = new Map<Observer, Waiters>()
-  const owners = new Map<string, Owner>()
   for (const [topology, config] of Object.entries(options.topologies)) {
-    const registry = createRegistry({ topology, config, stores, context })
-    if (registry !== undefined) registries.set(topology, registry)
-    const known = registry === undefined ? loaders : { ...loaders, registry: async () => registry.source }
-    const observer = createObserver({ ...options, loaders: known, topology, config, context })
-    observers.set(topology, observer)
-    if (waits !== undefined) waiters.set(observer, createWaiters(observer, waits))
-    const owner = options.elsewhere?.(topology, config)
-    if (owner !== undefined) owners.set(topology, owner)
+    const loaders = { ...options.loaders, ...registration.loadersFor(topology, config) }
+    observers.set(topology, createObserver({ ...options, loaders, topology, config, context }))
   }
-  const authenticate = createGate(options.auth, now)
+  const authenticate = createGate(createAuthenticate(options.auth), options.auth, now)
   const app = new Hono<{ Bindings: Bindings }>()
 
   /** One way for every call: an id, an answer or a problem, a line in the log. */
@@ -152,37 +147,28 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
 
   function listMembers(c: Call): Reply | Promise<Reply> {
     return after(admitted(c, 'read'), ({ observer }) =>
-      after(refreshed(c, observer), () => after(waited(c, observer), (refusal) => membersReply(c, observer, refusal))),
+      after(refreshed(c, observer), () =>
+        after(registration.waited(c, observer), (refusal) => membersReply(c, observer, refusal)),
+      ),
     )
   }
 
-  /** Waits for another view than the caller has, for as long as it says; gives the header that says why not. */
-  function waited(c: Call, observer: Observer): object | undefined | Promise<undefined> {
-    const wait = c.req.query('wait')
-    if (wait === undefined) return undefined
-    const ms = parseDuration(wait)
-    if (ms === undefined) throw problem('bad_query', 'function', '?wait= with a duration like 25s, got another text')
-    const here = waiters.get(observer)
-    if (here === undefined) return UNWAITED
-    const etag = observer.view()?.etag
-    if (etag === undefined || !names(c.req.header('if-none-match'), etag)) return undefined
-    return here.wait(etag, { ms: Math.min(ms, MAX_WAIT_MS), signal: c.req.raw.signal }) ?? UNWAITED
-  }
-
   function membersReply(c: Call, observer: Observer, refusal: object | undefined): Reply {
-    const view = viewOf(observer)
-    const time = now()
-    const headers = { ...REVALIDATED, ETag: view.etag, ...agesOf(view, time), ...refusal }
-    if (names(c.req.header('if-none-match'), view.etag)) return { status: 304, headers, body: null }
-    return ok(view.render(time), headers)
+    const { etag, render, headers } = seen(observer)
+    const all = { ...REVALIDATED, ...headers, ...refusal }
+    if (isNamed(etag, c.req.header('if-none-match'))) return { status: 304, headers: all, body: null }
+    return ok(render(), all)
   }
 
-  async function seen(c: Call, observer: Observer): Promise<Seen> {
-    await refreshed(c, observer)
-    const view = viewOf(observer)
+  function seen(observer: Observer): Seen {
+    const view = observer.view()
+    if (view === undefined) {
+      const sentence = 'an answer of a source, got none yet: /v1/topologies and the log say which fail'
+      throw problem('no_answer_yet', 'function', sentence, observer.retryAfterMs())
+    }
     const time = now()
-    const headers = { ETag: view.etag, ...agesOf(view, time) }
-    return { revision: view.revision, render: () => view.render(time), headers }
+    const { revision, etag } = view
+    return { revision, etag, render: () => view.render(time), headers: { ETag: etag, ...agesOf(view, time) } }
   }
 
   async function makePlan(c: Call): Promise<Reply> {
@@ -198,18 +184,6 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     return ok(JSON.stringify(made), { ...UNCACHED, ...(view && agesOf(view, time)) })
   }
 
-  /** It logs the request itself, unless it never got it. */
-  async function handOver(c: Call, owner: Owner): Promise<Response> {
-    try {
-      return await owner(c.req.raw)
-    } catch (cause) {
-      const message = '[function] expected the owner of this topology to answer, got an error: the log has it'
-      return await answering(() => {
-        throw new RollcallError('store_unavailable', message, { cause })
-      })(c)
-    }
-  }
-
   function refuse(c: Call): Reply {
     const allowed = METHODS.filter((method) => app.router.match(method, c.req.path)[0].length > 0)
     if (allowed.length === 0) throw problem('not_found', 'function', 'a path of /openapi.json, got another')
@@ -218,18 +192,17 @@ export function createApp(options: AppOptions): Hono<{ Bindings: Bindings }> {
     return { ...reply, headers: { ...reply.headers, Allow: allowed.join(', ') } }
   }
 
-  if (owners.size > 0) {
-    app.use('/v1/topologies/:topology/*', async (c, next) => {
-      const owner = owners.get(c.req.param('topology'))
-      return owner === undefined ? await next() : await handOver(c, owner)
-    })
-  }
+  registration.addRoutes(app, {
+    answering,
+    admitted: async (c) => await admitted(c, 'register'),
+    seen: async (c, observer) => {
+      await refreshed(c, observer)
+      return seen(observer)
+    },
+  })
   app.get('/v1/topologies', answering(listTopologies))
   app.get('/v1/topologies/:topology/members', answering(listMembers))
   app.post('/v1/topologies/:topology/plan', answering(makePlan))
-  const members = createRegistryRoutes({ registries, admitted: async (c) => await admitted(c, 'register'), seen })
-  app.put('/v1/topologies/:topology/members/:node', answering(members.register))
-  app.delete('/v1/topologies/:topology/members/:node', answering(members.leave))
   app.get(
     '/healthz',
     answering(() => ok('{"status":"ok"}', UNCACHED)),
@@ -256,21 +229,7 @@ function ok(body: string, headers: Reply['headers']): Reply {
   return { status: 200, headers, body }
 }
 
-function viewOf(observer: Observer): View {
-  const view = observer.view()
-  if (view !== undefined) return view
-  const sentence = 'an answer of a source, got none yet: /v1/topologies and the log say which fail'
-  throw problem('no_answer_yet', 'function', sentence, observer.retryAfterMs())
-}
-
 function agesOf(view: View, time: number): Record<string, string> {
   const ageMs = Math.max(0, time - view.at)
   return { Age: String(Math.floor(ageMs / 1_000)), 'Rollcall-Age-Ms': String(ageMs) }
-}
-
-/** Whether an `If-None-Match` names the view, by the weak comparison of RFC 9110, section 13.1.2. */
-function names(ifNoneMatch = '', etag: string): boolean {
-  if (ifNoneMatch === etag) return true
-  const tags = ifNoneMatch.split(',').map((tag) => tag.trim())
-  return tags.some((tag) => tag === '*' || tag === etag || `W/${tag}` === etag)
 }

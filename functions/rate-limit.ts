@@ -1,5 +1,5 @@
 import type { AuthEntry, Config } from '../core/config.ts'
-import { type Authenticate, createAuthenticate } from './auth.ts'
+import type { Authenticate } from './auth.ts'
 import { problem } from './problem.ts'
 
 /** How many calls may come: `burst` at once, then `perSecond`. */
@@ -15,11 +15,10 @@ const CALLER: Rate = { burst: 10_000, perSecond: 5_000 }
 const STRANGERS: Rate = { burst: 1_000, perSecond: 100 }
 
 /**
- * The check of tokens, and of how many calls come with each, in this instance. Throws `too_many_requests` besides. Without tokens
- * there is nobody to tell from others: `auth: none` has no limit.
+ * The check of tokens with that of how many calls come with each, in this instance. Throws `too_many_requests` besides. Without
+ * tokens there is nobody to tell from others: `auth: none` has no limit.
  */
-export function createGate(auth: Config['auth'], now: () => number): Authenticate {
-  const authenticate = createAuthenticate(auth)
+export function createGate(authenticate: Authenticate, auth: Config['auth'], now: () => number): Authenticate {
   if (auth === undefined || auth === 'none') return authenticate
   const takeAsStranger = createBucket(STRANGERS, now)
   const takes = new Map(auth.map((entry) => [entry, createBucket(CALLER, now)]))

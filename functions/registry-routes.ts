@@ -2,21 +2,12 @@ import * as z from 'zod/mini'
 import type { AuthEntry } from '../core/config.ts'
 import { memberSchema } from '../core/member.ts'
 import { basenameOf, hostOf, isNodeName, type NodeName, nodeName } from '../core/node.ts'
-import type { Call } from './app.ts'
+import type { Call, Seen } from './app.ts'
 import { authorize } from './auth.ts'
 import { readJsonBody } from './json-body.ts'
 import type { Observer } from './observer.ts'
 import { problem, type Reply } from './problem.ts'
 import type { Registered, Registry } from './resolvers/registry.ts'
-
-/** What a caller gets to see after its change. */
-export interface Seen {
-  readonly revision: string
-  /** Gives the members document as JSON. */
-  readonly render: () => string
-  /** Those of the members document. */
-  readonly headers: Readonly<Record<string, string>>
-}
 
 export interface RegistryParts {
   registries: ReadonlyMap<string, Registry>

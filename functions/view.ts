@@ -62,6 +62,13 @@ export function createView({ topology, sources, members, at, stale }: ViewParts)
   }
 }
 
+/** Whether an `If-None-Match` names the view of this tag, by the weak comparison of RFC 9110, section 13.1.2. */
+export function isNamed(etag: string, ifNoneMatch = ''): boolean {
+  if (ifNoneMatch === etag) return true
+  const tags = ifNoneMatch.split(',').map((tag) => tag.trim())
+  return tags.some((tag) => tag === '*' || tag === etag || `W/${tag}` === etag)
+}
+
 /** A topology without sources is `partial`: nobody said that there is nobody. */
 function outcomeOf(sources: readonly SourceEntry[]): Observation['outcome'] {
   if (sources.length === 0) return 'partial'

@@ -1,5 +1,5 @@
 import type { Lease, LeaseChange, RegistryClock } from '../../core/lease.ts'
-import type { RegistryOptions } from '../../core/served-config.ts'
+import type { RegistryOptions } from '../../core/sources/registry.ts'
 import type { SourceContext } from '../resolvers/source.ts'
 
 /** What a store keeps of one topology. Leases that have ended may be among them. */
