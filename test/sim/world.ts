@@ -38,6 +38,8 @@ export interface Witness {
   /** An agent began, without any memory or with that of the one before. */
   began?(agent: AgentView, keepsState: boolean): void
   planned?(agent: AgentView, input: PlanInput, plan: Plan): void
+  /** No plan was made. */
+  threw?(agent: AgentView, error: unknown): void
   linkChanged?(a: NodeName, b: NodeName, up: boolean, why: string): void
   dialled?(from: NodeName, to: NodeName): void
   /** The last fault of the network has ended. */
@@ -211,7 +213,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
         beam.leave(self)
       },
       decide(state, input) {
-        const made = decide(state ?? states.get(self), input)
+        const made = attempt(view, () => decide(state ?? states.get(self), input))
         if (!isCurrent()) return made
         states.set(self, made.state)
         view.plan = made
@@ -219,6 +221,16 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
         for (const witness of witnesses) witness.planned?.(view, input, made)
         return made
       },
+    }
+  }
+
+  /** The agent lives on without a plan: nobody else would hear of it. */
+  function attempt(view: AgentView, decide: () => Plan): Plan {
+    try {
+      return decide()
+    } catch (error) {
+      for (const witness of witnesses) witness.threw?.(view, error)
+      throw error
     }
   }
 

@@ -6,10 +6,11 @@ import { dialRate } from './dial-rate.ts'
 import { heals } from './heals.ts'
 import { noRedial } from './no-redial.ts'
 import { oneMesh } from './one-mesh.ts'
+import { planned } from './planned.ts'
 import { removalsDone } from './removals-done.ts'
 import { silentSources } from './silent-sources.ts'
 
-/** What must hold in every run of rollcall, (a) to (i). */
+/** What must hold in every run of rollcall, (a) to (j). */
 export const invariants: readonly Invariant[] = [
   believedCuts,
   silentSources,
@@ -20,4 +21,5 @@ export const invariants: readonly Invariant[] = [
   dialRate,
   oneMesh,
   boundedState,
+  planned,
 ]

@@ -1,0 +1,139 @@
+import { randomInt } from 'node:crypto'
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { describeError } from '../../core/error.ts'
+import { hash64 } from '../../core/hash.ts'
+import { runSeeds } from './crew.ts'
+import { seedOf, wholeNumber } from './flags.ts'
+import type { Counts, SeedRun } from './seed-run.ts'
+import { replayOf, sizeOf } from './size.ts'
+import { SECOND } from './step.ts'
+
+const USAGE = `usage: npm run sim:many -- [--seeds 10000] [--from N] [--cores N]
+
+Runs the histories of so many seeds (from a fresh one on, by default; it is printed) on all cores, with the agent's real loop,
+and watches the invariants (a) to (j). 10000 seeds are more than 100,000 node-hours: 3 to 20 nodes, some 50, for half an hour
+to three; a tenth of the seeds polls every 5 s, the rest every 30 s.
+Ends with 1 where an invariant is violated, with the command that replays it. Ctrl-C prints what was done until then.
+`
+const PROGRESS_MS = 30_000
+// Fresh seeds are short enough to be written down.
+const SEED_LIMIT = 1_000_000_000
+// To shrink a history takes minutes; whoever has found three causes has enough to do.
+const EXPLAINED = 3
+
+interface Given {
+  readonly from: number
+  readonly count: number
+  readonly cores: number
+  readonly help: boolean
+}
+
+async function main(): Promise<number> {
+  const given = readArguments()
+  if (given instanceof Error) {
+    process.stderr.write(`${given.message}\n\n${USAGE}`)
+    return 2
+  }
+  if (given.help) {
+    process.stdout.write(USAGE)
+    return 0
+  }
+  return await runMany(given)
+}
+
+function readArguments(): Given | Error {
+  try {
+    const { values } = parseArgs({
+      options: {
+        seeds: { type: 'string', default: '10000' },
+        from: { type: 'string', default: String(randomInt(SEED_LIMIT)) },
+        cores: { type: 'string', default: String(availableParallelism()) },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    const count = wholeNumber('seeds', values.seeds, { least: 1, most: 10_000_000 })
+    const cores = wholeNumber('cores', values.cores, { least: 1, most: 1_024 })
+    return { from: seedOf('from', values.from), count, cores, help: values.help }
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}
+
+async function runMany({ from, count, cores }: Given): Promise<number> {
+  const begun = performance.now()
+  const stopped = new AbortController()
+  const hashes: string[] = []
+  const hours = { frequent: 0, rare: 0 }
+  const total: Counts = { faults: 0, dials: 0, linksMade: 0, linksCut: 0 }
+  let [done, violations] = [0, 0]
+
+  function note({ seed, size, hash, counts, ...found }: SeedRun): void {
+    hashes[seed - from] = hash
+    done++
+    hours[size.intervalMs === 5 * SECOND ? 'frequent' : 'rare'] += size.nodes * size.hours
+    for (const name of ['faults', 'dials', 'linksMade', 'linksCut'] as const) total[name] += counts[name]
+    for (const violation of found.violations) complain(seed, violation)
+    for (const explanation of found.explanations) console.log(explanation)
+  }
+
+  function complain(seed: number, what: string): void {
+    violations++
+    console.log(`VIOLATION with seed ${seed}: ${what}\n  ${replayOf(seed, sizeOf(seed))}`)
+  }
+
+  function elapsed(): string {
+    const seconds = Math.round((performance.now() - begun) / 1_000)
+    return `${Math.floor(seconds / 60)} min ${seconds % 60} s`
+  }
+
+  function showProgress(): void {
+    const leftMs = ((performance.now() - begun) / done) * (count - done)
+    const left = done === 0 ? '?' : Math.ceil(leftMs / 60_000)
+    const nodeHours = figure(hours.frequent + hours.rare)
+    console.log(
+      `${elapsed()}: ${done} of ${count} seeds, ${nodeHours} node-hours, ${violations} violations, ${left} min left`,
+    )
+  }
+
+  console.log(
+    `seeds ${from} to ${from + count - 1}, ${cores} at a time (again: npm run sim:many -- --seeds ${count} --from ${from})`,
+  )
+  const stop = () => stopped.abort()
+  const progress = setInterval(showProgress, PROGRESS_MS)
+  // A second Ctrl-C ends it as ever.
+  process.once('SIGINT', stop).once('SIGTERM', stop)
+  await runSeeds({
+    from,
+    count,
+    cores,
+    signal: stopped.signal,
+    explains: () => violations < EXPLAINED,
+    onRun: note,
+    onCrash: (seed, error) => complain(seed, `its thread ended: ${describeError(error).message}`),
+  })
+  clearInterval(progress)
+  process.off('SIGINT', stop).off('SIGTERM', stop)
+
+  const isWhole = done === count
+  console.log(
+    `\n${isWhole ? 'all' : `STOPPED after`} ${done} of ${count} seeds, ${from} to ${from + count - 1}, every agent with its real loop`,
+  )
+  console.log(
+    `node-hours: ${figure(hours.frequent + hours.rare)} (${figure(hours.frequent)} with polls every 5 s, ${figure(hours.rare)} every 30 s)`,
+  )
+  console.log(
+    `faults: ${figure(total.faults)}; dials: ${figure(total.dials)}; links made: ${figure(total.linksMade)}; links cut by a decision: ${figure(total.linksCut)}`,
+  )
+  console.log(`violations: ${violations}`)
+  console.log(`took ${elapsed()} on ${cores} cores`)
+  if (isWhole) console.log(`hash ${hash64(hashes.join(' '))} of the hashes of all seeds, in their order`)
+  if (violations > 0) return 1
+  return isWhole ? 0 : 130
+}
+
+function figure(value: number): string {
+  return Math.round(value).toLocaleString('en')
+}
+
+process.exitCode = await main()
