@@ -1,5 +1,6 @@
 import type * as z from 'zod/mini'
 import { RollcallError } from './error.ts'
+import { excerpt, quoteName } from './excerpt.ts'
 
 /** Where in the file: keys and list positions. */
 export type ConfigPath = readonly PropertyKey[]
@@ -25,17 +26,10 @@ export function configError(file: string, path: ConfigPath, sentence: string): R
 /** `got …` for what stands at `path` of `raw`, as it was before `${NAME}` was replaced, so that no secret is repeated. */
 export function describeGot(raw: unknown, path: ConfigPath): string {
   const value = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key], raw)
-  if (value === undefined || value === null) return 'got nothing'
-  if (Array.isArray(value)) return value.length === 0 ? 'got an empty list' : 'got a list'
-  if (typeof value === 'object') {
-    const keys = Object.keys(value)
-    return keys.length === 0 ? 'got an empty mapping' : `got a mapping with ${keys.map(quoteName).join(', ')}`
-  }
+  const isOne = value !== undefined && typeof value !== 'object'
   // A file that is only text may be a cookie's own file.
-  if (path.length === 0 || path.some((key) => SECRET.test(String(key)))) {
-    return `got ${KINDS[typeof value]} that is not shown here`
-  }
-  return `got ${typeof value === 'string' ? quote(value) : JSON.stringify(value)}`
+  const isSecret = isOne && (path.length === 0 || path.some((key) => SECRET.test(String(key))))
+  return isSecret ? `got ${KINDS[typeof value]} that is not shown here` : `got ${excerpt(value)}`
 }
 
 /** The error of the mistake that is most likely the cause: an unknown key before the missing one that it stands for. */
@@ -109,14 +103,4 @@ function formatPath(path: ConfigPath): string {
 function alternatives(words: readonly string[]): string {
   const unique = [...new Set(words)]
   return unique.length < 2 ? unique.join('') : `${unique.slice(0, -1).join(', ')} or ${unique.at(-1)}`
-}
-
-/** As it is where it cannot be misread, else in quotes: a sentence must stay one line. */
-export function quoteName(name: string): string {
-  return /^[\w-]+$/.test(name) ? name : quote(name)
-}
-
-/** Short, and without the credentials of an address. */
-function quote(text: string): string {
-  return JSON.stringify(text.replace(/\/\/[^/@\s]*@/, '//…@').slice(0, 80))
 }

@@ -123,7 +123,7 @@ describe('a mistake in a config is one sentence that names the file, the path, w
   const web = topology({})
   const cases: [string, unknown, string][] = [
     ['an empty file', null, 'expected a mapping with the key topologies, got nothing'],
-    ['no mapping', ['web'], 'expected a mapping with the key topologies, got a list'],
+    ['no mapping', ['web'], 'expected a mapping with the key topologies, got a list of 1'],
     ['no topologies', {}, `${someTopology}, got nothing`],
     ['none of them', { topologies: {} }, `${someTopology}, got an empty mapping`],
     [
@@ -313,7 +313,7 @@ describe('what a function reads of a config', () => {
     assert.match(sentenceOf(sources({ statik: {} })), /statik: unknown source statik; known: static, dns/)
     assert.match(sentenceOf(sources({ exec: { command: ['x'] } })), /exec: unknown source exec; known: static, dns/)
     assert.equal(sentenceOf(sources({ dns: { query: 3 } })), `${path}.dns.query: expected text or a list, got 3`)
-    assert.equal(sentenceOf(['web']), 'expected a mapping with the key topologies, got a list')
+    assert.equal(sentenceOf(['web']), 'expected a mapping with the key topologies, got a list of 1')
     const twice = `${path.replace('0', '1')}.dns: expected a name of its own, got a second source dns: add name: …`
     assert.equal(sentenceOf(sources({ dns: { query: 'a' } }, { dns: { query: 'b' } })), twice)
   })

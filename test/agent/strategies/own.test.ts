@@ -171,7 +171,7 @@ describe('a mistake with a source of the user’s own is one sentence', () => {
   const mistakes: [what: string, text: string, expected: RegExp][] = [
     ['no export', 'export const mine = {}', /^expected a default export or one named source, got mine$/],
     ['no exports', 'export {}', /^expected a default export or one named source, got no exports$/],
-    ['nothing at all', '', /^expected a source with look or watch, got an object/],
+    ['nothing at all', '', /^expected a source with look or watch, got an empty mapping/],
     [
       'a throw while it loads',
       "throw new Error('no licence\\nmore')",
@@ -184,11 +184,7 @@ describe('a mistake with a source of the user’s own is one sentence', () => {
     ],
     ['no TypeScript that Node strips', 'enum A { b }', /^expected a module that loads, got .*enum/],
     ['a function that throws', "export default () => { throw new Error('no') }", /^expected its function .* got no$/],
-    [
-      'a function that gives nothing',
-      'export default () => {}',
-      /^expected a source with look or watch, got undefined$/,
-    ],
+    ['a function that gives nothing', 'export default () => {}', /^expected a source with look or watch, got nothing$/],
     ['another thing', 'export default 5', /^expected a source with look or watch, got 5$/],
     [
       'look of another type',
@@ -198,7 +194,7 @@ describe('a mistake with a source of the user’s own is one sentence', () => {
     [
       'options of another type',
       'export default { look() {}, options: { url: 1 } }',
-      /^expected options with a function parse, got an object with \["url"\]$/,
+      /^expected options with a function parse, got a mapping with url$/,
     ],
     [
       'options that it refuses',
