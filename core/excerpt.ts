@@ -1,8 +1,9 @@
 /** A few words about a value from outside, for a message: short, on one line, and without a throw however deep or odd it is. */
 export function excerpt(value: unknown): string {
   if (typeof value === 'string') return quote(value)
-  if (typeof value !== 'object') return value === undefined ? 'nothing' : String(value).slice(0, 80)
-  if (value === null) return 'nothing'
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  if (value === undefined || value === null) return 'nothing'
+  if (typeof value !== 'object') return `a ${typeof value}`
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`
   const keys = Object.keys(value)
   const names = keys.slice(0, 5).map(quoteName).join(', ')
