@@ -75,7 +75,7 @@ function distributionOf(around: Surroundings): Distribution {
     return new Promise((resolve, reject) => {
       act((error) => {
         if (error === undefined) resolve()
-        else reject(new RollcallError(error.code, error.message))
+        else reject(new RollcallError(error.code, error.message, { retryAfterMs: error.retryAfterMs }))
       })
     })
   }

@@ -5,7 +5,7 @@ import type { Network } from './network.ts'
 import type { Time } from './time.ts'
 
 /** How a dial ended: undefined with a link, else why not. */
-export type DialEnd = (error?: { code: string; message: string }) => void
+export type DialEnd = (error?: { code: string; message: string; retryAfterMs?: number }) => void
 
 /**
  * The mesh as OTP 25 and later keep it: full, since `global` introduces neighbours to each other (`connect_all`), and

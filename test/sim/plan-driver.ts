@@ -66,7 +66,8 @@ export function startPlanning(around: Surroundings): void {
       if ((cuts.get(node) ?? 0) > now) continue
       cuts.set(node, Infinity)
       around.cut(node, reason, (error) => {
-        cuts.set(node, around.now() + (error?.code === 'disputed' ? DISPUTE_RETRY_MS : CUT_RETRY_MS))
+        const retryMs = error?.code === 'disputed' ? DISPUTE_RETRY_MS : CUT_RETRY_MS
+        cuts.set(node, around.now() + (error?.retryAfterMs ?? retryMs))
         plan(0)
       })
     }

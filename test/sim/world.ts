@@ -4,6 +4,7 @@ import { defaultPolicy, type Policy } from '../../core/policy.ts'
 import type { State } from '../../core/state.ts'
 import { type Beam, CUT, createBeam, type DialEnd } from './beam.ts'
 import { between, chance } from './chance.ts'
+import { createEvictions } from './evictions.ts'
 import { createFate } from './fate.ts'
 import { createHistory, type History } from './history.ts'
 import { createMachine, type Machine, on } from './machine.ts'
@@ -157,14 +158,19 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
     // An agent that was ended in the middle of something does nothing any more, whatever it waits for.
     const isCurrent = () => agents.get(self) === view
     const here = (run: () => void) => on(machine, () => void (isCurrent() && run()))
+    const evictions = createEvictions(wallClock)
+    listeners.get(self)?.add((node, up) => void (up && evictions.noteUp(node)))
 
     function cut(node: NodeName, reason: string, ended: DialEnd): void {
       if (!isCurrent()) return
       history.note(`cut ${self} ${node}: ${reason}`)
-      if (contender.cutting === 'disconnect_node') {
+      // Nobody asks a member: one closed connection takes nobody else along.
+      if (contender.cutting === 'disconnect_node' || scenario.mesh === 'members') {
         beam.disconnectNode(self, node, `${self} ${CUT} ${node}`)
         return ended()
       }
+      const refusal = evictions.refusal(node)
+      if (refusal !== undefined) return ended(refusal)
       const target = machines.get(node)
       time.after(2 * network.latencyMs(), () =>
         here(() => {
@@ -174,6 +180,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
           if (reason === 'absent' && agents.has(node)) {
             return ended({ code: 'disputed', message: `${node} has an agent of its own` })
           }
+          evictions.note(node)
           beam.leave(node)
           ended()
         }),
