@@ -281,6 +281,7 @@ function verdictOf(node: NodeName, view: View, { input: { now }, due }: Draft): 
   if (standing.kind === 'removed') return cut('absent')
   if (standing.kind === 'kept') return { hold: { reason: standing.reason } }
   if (standing.kind === 'leaving') {
+    if (standing.failing) return { hold: { reason: 'leaving' } }
     const leftMs = standing.sinceClock + policy.drain - state.clock
     return leftMs <= 0 ? cut('leaving') : holdFor(leftMs, 'leaving')
   }

@@ -5,7 +5,8 @@ import type { SourceState, TopologyState } from './state.ts'
 
 /** Where a node stands in one topology, when it is not plainly listed and wanted. */
 export type Standing =
-  | { kind: 'leaving'; sinceClock: number; listed: boolean }
+  /** `failing`: all that said so fail now. They cut nobody, and where its next life is listed they cannot say so. */
+  | { kind: 'leaving'; sinceClock: number; listed: boolean; failing: boolean }
   /** Every source that ever listed it leaves it out; the numbers are those of the source that did so least. */
   | { kind: 'absent'; misses: number; missedMs: number }
   /** Decided to go; stays so until a source names it or is doubted. */
@@ -88,12 +89,13 @@ function knownNodes(sources: readonly SourceState[]): NodeName[] {
 }
 
 function standingOf(node: NodeName, knowers: readonly SourceState[], removed: boolean): Standing | undefined {
-  let leavingClock = Infinity
+  let [leavingClock, leavingFails] = [Infinity, true]
   let [listed, listedNow, failing, doubting] = [false, false, false, false]
   let [misses, leastMs, mostMs] = [Infinity, Infinity, 0]
   for (const { outcome, doubted, leavingClocks, missing } of knowers) {
     const left = missing[node]
     leavingClock = Math.min(leavingClock, leavingClocks[node] ?? Infinity)
+    leavingFails &&= leavingClocks[node] === undefined || outcome === 'failed'
     listed ||= left === undefined
     listedNow ||= left === undefined && outcome !== 'failed'
     failing ||= outcome === 'failed'
@@ -102,7 +104,7 @@ function standingOf(node: NodeName, knowers: readonly SourceState[], removed: bo
     leastMs = Math.min(leastMs, left?.missedMs ?? 0)
     mostMs = Math.max(mostMs, left?.missedMs ?? 0)
   }
-  if (leavingClock !== Infinity) return { kind: 'leaving', sinceClock: leavingClock, listed }
+  if (leavingClock !== Infinity) return { kind: 'leaving', sinceClock: leavingClock, listed, failing: leavingFails }
   if (listedNow) return undefined
   if (removed) return { kind: 'removed' }
   if (failing) return { kind: 'kept', reason: 'source_failed', missedMs: mostMs }

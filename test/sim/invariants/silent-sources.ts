@@ -17,6 +17,13 @@ export const silentSources: Invariant = {
           report({ message: `${self} removes ${node} though ${id} ${doubt}`, plan })
         }
       }
+      const going = plan.disconnect.flatMap(({ node, reason }) => (reason === 'leaving' ? [node] : []))
+      if (plan.leave && !told.removed.has(self)) going.push(self)
+      for (const node of going) {
+        const sayers = told.knowers(node).filter(({ leaving }) => leaving.has(node))
+        const areSilent = sayers.length > 0 && sayers.every(({ outcome }) => outcome === 'failed')
+        if (areSilent) report({ message: `${self} takes out ${node}, and who said that it is leaving fails`, plan })
+      }
     })(world)
   },
 }
