@@ -12,7 +12,7 @@ import {
   readAnswer,
   reverseName,
 } from '../core/sources/dns.ts'
-import { outcomeOf } from '../core/sources/outcome.ts'
+import { type Finding, outcomeOf, together } from '../core/sources/outcome.ts'
 import { createDnsClient, type DnsClient } from './dns-client.ts'
 import { basenameFor } from './resolvers/basename.ts'
 import type { SourceContext } from './resolvers/source.ts'
@@ -45,14 +45,14 @@ export function timeout({ type, name }: DnsQuestion, server: string): RollcallEr
   )
 }
 
-/** What one part of a look gave. `answered` is false when every question of it failed. */
-interface Findings {
-  readonly hosts: readonly string[]
-  readonly flaws: readonly RollcallError[]
-  readonly answered: boolean
-}
+const NOBODY: Finding = { members: [], flaws: [] }
 
-const NOBODY: Findings = { hosts: [], flaws: [], answered: true }
+/** What every part of one look needs. */
+interface Look {
+  readonly options: DnsOptions
+  readonly basename: string
+  readonly resolve: DnsClient
+}
 
 /**
  * Asks for all queries within `timeout`. NXDOMAIN and no data are `complete` with nobody; a failing part makes the rest
@@ -63,100 +63,73 @@ export async function lookUp(
   context: SourceContext,
   nameserversFor: (options: DnsOptions, context: SourceContext) => Promise<Nameservers>,
 ): Promise<Observation> {
-  const at = context.now()
+  const { source, signal: ending, now } = context
+  const at = now()
   const basename = basenameFor(options.basename, context, 'dns')
-  const signal = AbortSignal.any([context.signal, AbortSignal.timeout(Math.ceil(options.timeout))])
+  const signal = AbortSignal.any([ending, AbortSignal.timeout(Math.ceil(options.timeout))])
   const { ask, namesFor } = await nameserversFor(options, { ...context, signal })
-  const client = createDnsClient(ask)
-
-  const queries = [options.query].flat()
-  const findings = merge(await Promise.all(queries.map((query) => findQuery(namesFor(query), { options, client }))))
-  context.signal.throwIfAborted()
-  const [failure] = findings.flaws
-  if (!findings.answered && failure !== undefined) throw failure
-
-  const { members, flaws } = membersOf(basename, findings.hosts)
-  const reasons = [...flaws.map((flaw) => `[dns] ${flaw}`), ...findings.flaws.map(({ message }) => message)]
-  return { source: context.source, at, ...outcomeOf({ members, flaws: reasons }) }
-}
-
-interface Asking {
-  options: DnsOptions
-  client: DnsClient
+  const look = { options, basename, resolve: createDnsClient(ask) }
+  const finding = all([options.query].flat().map((query) => findQuery(namesFor(query), look)))
+  // Whoever ends a look is told so, and not that nobody answered.
+  const found = await finding.finally(() => ending.throwIfAborted())
+  return { source, at, ...outcomeOf(found) }
 }
 
 /** The first of these names that has records. A name that fails ends the search: another could be someone else's. */
-async function findQuery(names: readonly string[], asking: Asking): Promise<Findings> {
+async function findQuery(names: readonly string[], look: Look): Promise<Finding> {
   for (const name of names) {
     // All types of one name before the next name: half of each would be two different meshes.
-    const findings = merge(
-      await Promise.all(asking.options.types.map((type) => attempt(() => findHosts({ name, type }, asking)))),
-    )
-    if (findings.hosts.length > 0 || findings.flaws.length > 0) return findings
+    const found = await all(look.options.types.map((type) => findMembers({ name, type }, look)))
+    if (found.members.length > 0 || found.flaws.length > 0) return found
   }
   return NOBODY
 }
 
-async function findHosts(question: DnsQuestion, { options, client }: Asking): Promise<Findings> {
-  const answer = await client(question)
-  const found = findingsOf(answer)
+async function findMembers(question: DnsQuestion, look: Look): Promise<Finding> {
+  const answer = await look.resolve(question)
   const natural = question.type === 'SRV' ? 'hostname' : 'ip'
-  if ((options.host ?? natural) === natural || answer.hosts.length === 0) return found
-  const turn = question.type === 'SRV' ? findAddresses : findName
-  const turning = { addresses: createAddressBook(answer.additionals), client, domain: question.name }
+  if ((look.options.host ?? natural) === natural) return membersOf(look.basename, answer)
+  const addresses = createAddressBook(answer.additionals)
   // A target stands once for each of its ports.
-  const hosts = [...new Set(answer.hosts)]
-  const turned = await Promise.all(hosts.map((host) => attempt(() => turn(host, turning))))
-  return merge([{ ...found, hosts: [], answered: false }, ...turned])
-}
-
-interface Turning {
-  /** Of the additional section. */
-  addresses: ReturnType<typeof createAddressBook>
-  client: DnsClient
-  domain: string
+  const turned = [...new Set(answer.hosts)].map((host) =>
+    question.type === 'SRV' ? findByAddress(host, addresses, look) : findByName(host, question.name, look),
+  )
+  return together([{ members: [], flaws: answer.flaws }, await all(turned)])
 }
 
 /** One family alone: a node has one name, and both addresses of a dual-stack host would make two. */
-async function findAddresses(name: string, { addresses, client }: Turning): Promise<Findings> {
+async function findByAddress(
+  name: string,
+  addresses: ReturnType<typeof createAddressBook>,
+  { basename, resolve }: Look,
+): Promise<Finding> {
   for (const type of ['A', 'AAAA'] as const) {
+    const hosts = addresses(name, type)
     // What is not in the additional section may have been left out for its size, so silence there means nothing.
-    const given = addresses(name, type)
-    const findings = given.length > 0 ? { ...NOBODY, hosts: given } : findingsOf(await client({ name, type }))
-    if (findings.hosts.length > 0 || findings.flaws.length > 0) return findings
+    const answer = hosts.length > 0 ? { hosts, flaws: [] } : await resolve({ name, type })
+    if (answer.hosts.length > 0 || answer.flaws.length > 0) return membersOf(basename, answer)
   }
-  return { ...NOBODY, flaws: [nameless(`an address of ${name}`)] }
+  return leftOut(`an address of ${name}`)
 }
 
-async function findName(address: string, { client, domain }: Turning): Promise<Findings> {
-  const findings = findingsOf(await client({ name: reverseName(address), type: 'PTR' }))
-  const name = nameUnder(domain, findings.hosts)
+async function findByName(address: string, domain: string, { basename, resolve }: Look): Promise<Finding> {
+  const { hosts, flaws } = await resolve({ name: reverseName(address), type: 'PTR' })
+  const name = nameUnder(domain, hosts)
   return name === undefined
-    ? { ...findings, flaws: [...findings.flaws, nameless(`a PTR record of ${address}`)] }
-    : { ...findings, hosts: [name] }
+    ? together([{ members: [], flaws }, leftOut(`a PTR record of ${address}`)])
+    : membersOf(basename, { hosts: [name], flaws })
 }
 
-function findingsOf({ hosts, flaws }: DnsAnswer): Findings {
-  return { hosts, flaws: flaws.map((flaw) => new RollcallError('dns_flawed', `[dns] ${flaw}`)), answered: true }
+function leftOut(wanted: string): Finding {
+  return { members: [], flaws: [`[dns] expected ${wanted}, got none: its node is left out`] }
 }
 
-function nameless(wanted: string): RollcallError {
-  return dnsError('dns_nameless', `${wanted}, got none: its node is left out`)
+/** What all of them find: a part that fails is a flaw. Throws the first failure where all fail. */
+async function all(parts: readonly Promise<Finding>[]): Promise<Finding> {
+  return together(await Promise.all(parts.map((part) => part.catch(failure))))
 }
 
-async function attempt(find: () => Promise<Findings>): Promise<Findings> {
-  try {
-    return await find()
-  } catch (error) {
-    if (!(error instanceof RollcallError)) throw error
-    return { hosts: [], flaws: [error], answered: false }
-  }
-}
-
-function merge(parts: readonly Findings[]): Findings {
-  return {
-    hosts: parts.flatMap(({ hosts }) => hosts),
-    flaws: parts.flatMap(({ flaws }) => flaws),
-    answered: parts.some(({ answered }) => answered),
-  }
+function failure(error: unknown): RollcallError {
+  if (error instanceof RollcallError) return error
+  throw error
 }

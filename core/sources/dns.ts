@@ -1,9 +1,10 @@
 import * as z from 'zod/mini'
 import { durationSchema } from '../duration.ts'
 import { RollcallError } from '../error.ts'
-import { type Member, up } from '../member.ts'
+import { up } from '../member.ts'
 import { isNodeName, nodeName, parseIpv4, parseIpv6 } from '../node.ts'
 import { name, text } from '../setting.ts'
+import type { Finding } from './outcome.ts'
 
 /** Options of the `dns` source after parsing; `timeout` in ms. */
 export type DnsOptions = z.infer<typeof dnsOptionsSchema>
@@ -122,7 +123,7 @@ export function readAnswer(question: DnsQuestion, message: DnsMessage, server: s
     const name = RCODES[rcode] ?? `RCODE_${rcode}`
     throw fail(`dns_${name.toLowerCase()}`, `${name}: does this server serve the name? (dig tells more)`)
   }
-  const truncated = isTruncated(message) ? [`the answer for ${question.type} ${question.name} is truncated`] : []
+  const truncated = isTruncated(message) ? [`[dns] the answer for ${question.type} ${question.name} is truncated`] : []
   const nobody = { hosts: [], flaws: truncated, additionals }
   // With aliases NXDOMAIN is about the last of them (RFC 6604).
   if (rcode === NXDOMAIN) return nobody
@@ -133,7 +134,7 @@ export function readAnswer(question: DnsQuestion, message: DnsMessage, server: s
     if (found.length > 0) {
       const hosts = found.flatMap((record) => hostIn(record) ?? [])
       const odd = found.length - hosts.length
-      const flaws = odd === 0 ? truncated : [...truncated, `${odd} malformed ${question.type} of ${name}`]
+      const flaws = odd === 0 ? truncated : [...truncated, `[dns] ${odd} malformed ${question.type} of ${name}`]
       // An SRV target of the root says that there is no service (RFC 2782).
       return { hosts: hosts.filter((host) => host !== '.'), flaws, additionals }
     }
@@ -164,14 +165,13 @@ export function createAddressBook(additionals: readonly DnsRecord[]): (name: str
   return (name, type) => (book.get(key(type, name)) ?? []).flatMap((record) => hostIn(record) ?? [])
 }
 
-/** The members of these hosts under one basename: each name once, in order, so that equal answers give equal arrays. */
-export function membersOf(basename: string, hosts: readonly string[]): { members: Member[]; flaws: string[] } {
-  const names = [...new Set(hosts.map((host) => nodeName(basename, host)))].sort()
-  const odd = names.filter((name) => !isNodeName(name))
-  return {
-    members: names.filter(isNodeName).map(up),
-    flaws: odd.length === 0 ? [] : [`${odd.length} of ${names.length} names cannot be node names`],
-  }
+/** The members that these hosts are under one basename. */
+export function membersOf(basename: string, { hosts, flaws }: Pick<DnsAnswer, 'hosts' | 'flaws'>): Finding {
+  const names = hosts.map((host) => nodeName(basename, host))
+  const members = names.filter(isNodeName).map(up)
+  const odd = names.length - members.length
+  if (odd === 0) return { members, flaws }
+  return { members, flaws: [...flaws, `[dns] ${odd} of ${names.length} names cannot be node names`] }
 }
 
 /** The name whose PTR record names this address: RFC 1035 section 3.5, RFC 3596 section 2.5. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { type Answer, decode, encode, type Packet } from 'dns-packet'
 import { RollcallError } from '../../core/error.ts'
+import { up } from '../../core/member.ts'
 import {
   createAddressBook,
   type DnsQuestion,
@@ -115,13 +116,13 @@ describe('an answer', () => {
       'that is truncated has a flaw',
       WEB,
       { flags: AA | TC, answers: [a(name, '10.0.0.1')] },
-      { hosts: ['10.0.0.1'], flaws: ['the answer for A web.test is truncated'] },
+      { hosts: ['10.0.0.1'], flaws: ['[dns] the answer for A web.test is truncated'] },
     ],
     [
       'that is truncated to nothing has a flaw and is no referral',
       WEB,
       { flags: TC },
-      { hosts: [], flaws: ['the answer for A web.test is truncated'] },
+      { hosts: [], flaws: ['[dns] the answer for A web.test is truncated'] },
     ],
     [
       'gives SRV targets and leaves the port',
@@ -150,7 +151,7 @@ describe('an answer', () => {
     const records = [a('web.test', '10.0.0.1'), a('web.test', '10.undefined.undefined.undefined')]
     const packet = { ...message(WEB), answers: records.map((record) => ({ ...record, class: 'IN' })) }
     const { hosts, flaws } = readAnswer(WEB, packet, SERVER)
-    assert.deepEqual({ hosts, flaws }, { hosts: ['10.0.0.1'], flaws: ['1 malformed A of web.test'] })
+    assert.deepEqual({ hosts, flaws }, { hosts: ['10.0.0.1'], flaws: ['[dns] 1 malformed A of web.test'] })
   })
 })
 
@@ -224,20 +225,17 @@ describe('the address book of an additional section', () => {
 })
 
 describe('members', () => {
-  test('are in order, each name once, whatever the order of the records', () => {
-    const one = membersOf('app', ['10.0.0.2', '10.0.0.1', '10.0.0.2', 'fd00:0:0::1'])
-    const other = membersOf('app', ['fd00::1', '10.0.0.1', '10.0.0.2'])
-    assert.deepEqual(one, other)
-    assert.deepEqual(
-      one.members.map(({ node }) => node),
-      ['app@10.0.0.1', 'app@10.0.0.2', 'app@fd00::1'],
-    )
+  test('carry the hosts, an IPv6 address in its one form', () => {
+    const { members, flaws } = membersOf('app', { hosts: ['10.0.0.1', 'fd00:0:0::1'], flaws: ['cut'] })
+    assert.deepEqual(members, [up('app@10.0.0.1'), up('app@fd00::1')])
+    assert.deepEqual(flaws, ['cut'])
   })
 
   test('leave out what cannot be a node name, and say so', () => {
-    const { members, flaws } = membersOf('app', ['n1.test', 'n@2.test', 'n 3.test', `${'x'.repeat(250)}.test`])
-    assert.deepEqual(members, [{ node: 'app@n1.test', status: 'up' }])
-    assert.deepEqual(flaws, ['3 of 4 names cannot be node names'])
+    const hosts = ['n1.test', 'n@2.test', 'n 3.test', `${'x'.repeat(250)}.test`]
+    const { members, flaws } = membersOf('app', { hosts, flaws: [] })
+    assert.deepEqual(members, [up('app@n1.test')])
+    assert.deepEqual(flaws, ['[dns] 3 of 4 names cannot be node names'])
   })
 })
 
