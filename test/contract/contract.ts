@@ -183,6 +183,27 @@ export function describeContract({ name, start, registry, waits, skip = false }:
       assert.equal(second.topologies.fixed?.formed, true)
     })
 
+    it('lets no cache on the way keep what it says, and none at all what holds for one caller alone', async () => {
+      const path = '/v1/topologies/fixed'
+      const table: [Promise<Response>, number, string][] = [
+        [get('/v1/topologies'), 200, 'private, no-cache'],
+        [get(`${path}/members`), 200, 'private, no-cache'],
+        [get(`${path}/members`, { 'if-none-match': '*' }), 304, 'private, no-cache'],
+        [post(`${path}/plan`, '{"self":"a@h","connected":[]}'), 200, 'no-store'],
+        [get('/healthz'), 200, 'no-store'],
+        [get('/v1/topologies/other/members'), 403, 'no-store'],
+        [get('/v1/nowhere'), 404, 'no-store'],
+        [get('/v1/topologies/broken/members'), 503, 'no-store'],
+        [post(`${path}/members`, ''), 405, 'no-store'],
+        [host.fetch(`${path}/members`), 401, 'no-store'],
+      ]
+      for (const [asked, status, cacheControl] of table) {
+        const response = await asked
+        await response.text()
+        assert.deepEqual([response.status, response.headers.get('cache-control')], [status, cacheControl])
+      }
+    })
+
     it('lists what the token may see', async () => {
       const { topologies } = topologiesDocumentSchema.parse(await (await get('/v1/topologies')).json())
       assert.deepEqual(

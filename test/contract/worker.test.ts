@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { membersDocumentSchema } from '../../core/wire.ts'
+import { membersDocumentSchema, registeredDocumentSchema } from '../../core/wire.ts'
 import { describeContract, type Host, refusal } from './contract.ts'
 
 // wrangler reads them when it is loaded: nothing of a test goes out to the network.
@@ -10,14 +10,30 @@ const { createTestHarness } = await import('wrangler')
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
+interface WorkerHost extends Host {
+  logs(): string[]
+  objects(): Promise<string[]>
+  /** Asks the other isolate. */
+  elsewhere: Host['fetch']
+}
+
+// One more isolate in front of the same objects, as there is at each place of the edge.
+const OTHER = {
+  name: 'other',
+  main: 'functions/worker.ts',
+  compatibility_date: '2026-10-30',
+  compatibility_flags: ['nodejs_compat'],
+  durable_objects: { bindings: [{ name: 'REGISTRY', class_name: 'RegistryObject', script_name: 'rollcall' }] },
+}
+
 /** The Worker as wrangler.toml deploys it, in a real workerd, with variables of its own. */
-async function startWorker(
-  vars: Record<string, string>,
-): Promise<Host & { logs: () => string[]; objects: () => Promise<string[]> }> {
-  const harness = createTestHarness({ root: ROOT, workers: [{ configPath: 'wrangler.toml', vars }] })
+async function startWorker(vars: Record<string, string>, { isolates = 1 } = {}): Promise<WorkerHost> {
+  const workers = [{ configPath: 'wrangler.toml', vars }, { config: { ...OTHER, vars } }]
+  const harness = createTestHarness({ root: ROOT, workers: workers.slice(0, isolates) })
   await harness.listen()
   return {
     fetch: async (path, init) => await harness.fetch(path, init as never),
+    elsewhere: async (path, init) => await harness.getWorker('other').fetch(`http://other.test${path}`, init as never),
     close: () => harness.close(),
     objects: () => harness.getWorker().listDurableObjectIds('REGISTRY'),
     logs: () => harness.getLogs().map(({ message }) => message),
@@ -34,8 +50,8 @@ describeContract({
 describe('the worker', () => {
   const hosts: Host[] = []
 
-  async function start(vars: Record<string, string>): ReturnType<typeof startWorker> {
-    const host = await startWorker(vars)
+  async function start(...given: Parameters<typeof startWorker>): Promise<WorkerHost> {
+    const host = await startWorker(...given)
     hosts.push(host)
     return host
   }
@@ -66,6 +82,32 @@ describe('the worker', () => {
     const worker = await start({ ROLLCALL_CONFIG: JSON.stringify({ topologies, auth: 'none' }) })
     assert.deepEqual(await refusal(await worker.fetch('/v1/topologies/web/members')), [503, 'config'])
     assert.match(worker.logs().join('\n'), /a store of this host \(durable-object\), got memory/)
+  })
+
+  it('says the same of a registry in every isolate, and at one wakes who waits when somebody registers at another', async () => {
+    const topologies = { web: { sources: [{ registry: { store: 'durable-object' } }] } }
+    const vars = { ROLLCALL_CONFIG: JSON.stringify({ topologies, auth: 'none' }) }
+    const worker = await start(vars, { isolates: 2 })
+    const path = '/v1/topologies/web/members'
+    const [first, second] = await Promise.all([worker.fetch(path), worker.elsewhere(path)])
+    const known = first.headers.get('etag') ?? ''
+    assert.match(known, /^W\/"[0-9a-f]+"$/)
+    assert.equal(second.headers.get('etag'), known)
+    const headers = { 'if-none-match': known }
+    const waiting = worker.fetch(`${path}?wait=25s`, { headers })
+    // Sent after it and answered before it: by then the first waits.
+    assert.equal((await worker.elsewhere(`${path}?wait=50ms`, { headers })).status, 304)
+    const put = await worker.elsewhere(`${path}/a@h`, { method: 'PUT', body: '{"id":"1"}' })
+    const { revision } = registeredDocumentSchema.parse(await put.json())
+    const woken = await waiting
+    assert.deepEqual([woken.status, woken.headers.get('etag')], [200, `W/"${revision}"`])
+    const documents = [woken, await worker.elsewhere(path)].map(async (answer) =>
+      membersDocumentSchema.parse(await answer.json()),
+    )
+    const [atFirst, atOther] = await Promise.all(documents)
+    assert.deepEqual(atFirst?.members, atOther?.members)
+    assert.equal(atOther?.revision, revision)
+    assert.equal((await worker.objects()).length, 1)
   })
 
   it('has one object for each topology with a registry, and none for a name that a stranger makes up', async () => {
