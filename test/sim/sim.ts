@@ -8,7 +8,7 @@ import { NODES, type Size } from './size.ts'
 
 const USAGE = `usage: npm run sim -- [--seed N] [--seeds COUNT] [--nodes 50] [--hours 24] [--interval 5s] [--driver agent|plan] [--verbose]
 
-Replays the history that follows from a seed (of --seeds so many, from it on) and watches the invariants (a) to (j).
+Replays the history that follows from a seed (of --seeds so many, from it on) and watches the invariants (a) to (k).
 --driver plan leaves the agent's loop out: faster. --verbose prints the last lines of the history.
 Ends with 1 where one is violated, with the shortest history that shows it; "npm run sim:many" runs many seeds on all cores.
 `

@@ -43,6 +43,8 @@ export interface Witness {
   threw?(agent: AgentView, error: unknown): void
   linkChanged?(a: NodeName, b: NodeName, up: boolean, why: string): void
   dialled?(from: NodeName, to: NodeName): void
+  /** An agent ends the link to a node, or takes it out. */
+  cut?(from: NodeName, to: NodeName): void
   /** The last fault of the network has ended. */
   healed?(): void
   /** Once a virtual minute. */
@@ -166,6 +168,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
       history.note(`cut ${self} ${node}: ${reason}`)
       // Nobody asks a member: one closed connection takes nobody else along.
       if (contender.cutting === 'disconnect_node' || scenario.mesh === 'members') {
+        for (const witness of witnesses) witness.cut?.(self, node)
         beam.disconnectNode(self, node, `${self} ${CUT} ${node}`)
         return ended()
       }
@@ -181,6 +184,7 @@ export function createWorld(scenario: Scenario, { seed, contender, startDriver }
             return ended({ code: 'disputed', message: `${node} has an agent of its own` })
           }
           evictions.note(node)
+          for (const witness of witnesses) witness.cut?.(self, node)
           beam.leave(node)
           ended()
         }),

@@ -2,6 +2,7 @@ import type { Invariant } from '../invariant.ts'
 import { believedCuts } from './believed-cuts.ts'
 import { boundedState } from './bounded-state.ts'
 import { converges } from './converges.ts'
+import { cutRate } from './cut-rate.ts'
 import { dialRate } from './dial-rate.ts'
 import { heals } from './heals.ts'
 import { noRedial } from './no-redial.ts'
@@ -10,7 +11,7 @@ import { planned } from './planned.ts'
 import { removalsDone } from './removals-done.ts'
 import { silentSources } from './silent-sources.ts'
 
-/** What must hold in every run of rollcall, (a) to (j). */
+/** What must hold in every run of rollcall, (a) to (k). */
 export const invariants: readonly Invariant[] = [
   believedCuts,
   silentSources,
@@ -22,4 +23,5 @@ export const invariants: readonly Invariant[] = [
   oneMesh,
   boundedState,
   planned,
+  cutRate,
 ]
