@@ -25,7 +25,8 @@ export class RegistryObject {
     this.#app = createEdgeApp(env, {
       loaders: edgeSources,
       stores: { 'durable-object': createObjectStore(storage) },
-      // Nobody is told before an object ends: who waits then asks again.
+      // Nobody is told before an object ends: who waits then asks again. Nor is an object told that a caller is gone, whose wait then
+      // keeps its place to its end: https://github.com/cloudflare/workers-sdk/issues/9438
       waits: new AbortController().signal,
     })
   }

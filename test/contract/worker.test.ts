@@ -3,6 +3,7 @@ import { after, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { membersDocumentSchema, registeredDocumentSchema } from '../../core/wire.ts'
 import { describeContract, type Host, refusal } from './contract.ts'
+import { startUpstream } from './upstream.ts'
 
 // wrangler reads them when it is loaded: nothing of a test goes out to the network.
 Object.assign(process.env, { CLOUDFLARE_CF_FETCH_ENABLED: 'false', WRANGLER_SEND_METRICS: 'false' })
@@ -108,6 +109,34 @@ describe('the worker', () => {
     assert.deepEqual(atFirst?.members, atOther?.members)
     assert.equal(atOther?.revision, revision)
     assert.equal((await worker.objects()).length, 1)
+  })
+
+  it('asks for those who wait at an object, once per interval, though whoever began is gone', async (t) => {
+    const upstream = await startUpstream()
+    t.after(() => upstream.close())
+    const dns = { query: 'mixed.test', server: upstream.server, types: ['A'], basename: 'app' }
+    const sources = [{ registry: { store: 'durable-object' } }, { dns }]
+    const topologies = { web: { interval: '500ms', sources } }
+    const worker = await start({ ROLLCALL_CONFIG: JSON.stringify({ topologies, auth: 'none' }) })
+    const path = '/v1/topologies/web/members'
+    upstream.say('mixed.test', 'silence')
+    const startedAt = performance.now()
+    const gone = new AbortController()
+    const refused = assert.rejects(worker.fetch(path, { signal: gone.signal }))
+    await upstream.whenAsked('mixed.test', 1)
+    const other = worker.fetch(path)
+    gone.abort()
+    await refused
+    upstream.say('mixed.test', ['10.0.0.1'])
+    const first = await other
+    assert.equal(first.status, 200)
+    const headers = { 'if-none-match': first.headers.get('etag') ?? '' }
+    const waiting = Array.from({ length: 100 }, () => worker.fetch(`${path}?wait=25s`, { headers }))
+    await upstream.whenAsked('mixed.test', 4)
+    const intervals = (performance.now() - startedAt) / 500
+    assert.ok(upstream.asked('mixed.test') <= 1 + intervals + 0.1, 'none of a hundred asks for itself')
+    upstream.say('mixed.test', ['10.0.0.2'])
+    for (const response of await Promise.all(waiting)) assert.equal(response.status, 200)
   })
 
   it('has one object for each topology with a registry, and none for a name that a stranger makes up', async () => {
