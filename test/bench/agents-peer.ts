@@ -1,19 +1,19 @@
 import { createClient } from '../../functions/client.ts'
-import { systemClock } from '../../functions/clock.ts'
+import { jitter, systemClock } from '../../functions/clock.ts'
 
-// `node agents-peer.ts URL TOPOLOGY COUNT WAIT_MS` is COUNT clients that wait for changes as an agent does, each on its own. It says
+// `node agents-peer.ts URL TOPOLOGY COUNT WAIT_MS INTERVAL_MS` is COUNT clients that wait for changes, or ask at the interval where they
+// may not, as an agent does, each on its own. It says
 // `ready` when each has listed once and waits, and `heard REVISION MS` for each that hears of another listing, MS since the epoch.
-const [url = '', topology = '', count = '0', waitMs = '0'] = process.argv.slice(2)
+const [url = '', topology = '', count = '0', waitMs = '0', intervalMs = '0'] = process.argv.slice(2)
 const { signal } = new AbortController()
 
 async function poll(onFirst: () => void): Promise<void> {
-  const client = createClient({ url, topology, retries: 0, timeoutMs: 30_000 })
+  const client = createClient({ url, topology, timeoutMs: 30_000 })
   let { revision } = await client.members()
   onFirst()
   for (;;) {
-    const jittered = Number(waitMs) * (0.8 + 0.2 * Math.random())
-    const listing = await client.members({ waitMs: jittered })
-    if (!listing.waits) await systemClock.sleep(jittered, signal)
+    const listing = await client.members({ waitMs: jitter(Number(waitMs), systemClock) })
+    if (!listing.waits) await systemClock.sleep(jitter(Number(intervalMs), systemClock), signal)
     if (listing.revision === revision) continue
     revision = listing.revision
     process.stdout.write(`heard ${revision} ${performance.timeOrigin + performance.now()}\n`)

@@ -1,10 +1,10 @@
-import { writeFile } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createClient } from '../../functions/client.ts'
+import { startUpstream, type Upstream } from '../contract/upstream.ts'
+import { type AgentsHost, onNode, onWorkerd } from './agents-hosts.ts'
 import { type Child, lineOf, startNode } from './child.ts'
 import { type Figure, formatMs } from './figure.ts'
 
@@ -14,80 +14,117 @@ const WAIT_MS = 25_000
 const INTERVAL_MS = 5_000
 // Each agent's wait ends once in it, so all of them have asked.
 const QUIET_MS = 25_000
+// Each agent asks three times in it.
+const POLLED_MS = 15_000
 const ROUNDS = 10
 
+interface Place {
+  readonly root: string
+  readonly folder: string
+}
+
+/** Where an agent asks, and how many of them do. */
+interface Asking {
+  readonly url: string
+  readonly root: string
+  readonly started: Child[]
+}
+
 /**
- * 1000 agents of one topology on Node: how often its upstream is asked, what an agent costs on the wire while nothing changes, and how
- * long it takes until the last has heard of a registration. The floor of the last is one that waits alone.
+ * 1000 agents of one topology, on Node and on workerd: how often its upstream is asked, what an agent costs on the wire while nothing
+ * changes, and how long it takes until the last has heard of a registration. The floor of that is as many, held by something that
+ * does nothing else.
  */
-export async function agentsFigures({ root, folder }: { root: string; folder: string }): Promise<Figure[]> {
-  const upstream = await countAsks()
-  const config = join(folder, 'agents.json')
-  const source = { dns: { query: 'web.internal', types: ['A'], basename: 'app', server: upstream.server } }
-  const quiet = { interval: INTERVAL_MS, sources: [source] }
-  const registered = { interval: INTERVAL_MS, sources: [{ registry: { ttl: '10m' } }] }
-  await writeFile(config, JSON.stringify({ topologies: { quiet, registered }, log: { level: 'warn' } }))
+export async function agentsFigures(place: Place): Promise<Figure[]> {
+  return [...(await hostFigures(onNode, place)), ...(await hostFigures(onWorkerd, place))]
+}
+
+async function hostFigures(host: AgentsHost, place: Place): Promise<Figure[]> {
+  const { root } = place
+  const upstream = await startUpstream()
+  const dns = (query: string) => ({ dns: { query, types: ['A'], basename: 'app', server: upstream.server } })
+  const registry = { registry: { ttl: '10m', store: host.store } }
+  const topologies = {
+    quiet: { interval: INTERVAL_MS, sources: [dns('quiet.internal'), registry] },
+    polled: { interval: INTERVAL_MS, sources: [dns('polled.internal')] },
+    registered: { interval: INTERVAL_MS, sources: [registry] },
+  }
+  for (const name of ['quiet.internal', 'polled.internal']) upstream.say(name, ['10.0.0.1', '10.0.0.2'])
   const started: Child[] = []
   try {
-    const served = startNode(['agent/cli.ts', 'serve', '--port', '0', '--config', config], { root })
+    const served = await host.serve(topologies, place)
     started.push(served)
-    const url = await lineOf(served, /http:\/\/127\.0\.0\.1:\d+/)
-    const [asks, bytes] = await quietFigures({ url, root, upstream, started })
-    const alone = await knowingMs({ url, root, agents: 1, processes: 1, started })
-    const all = await knowingMs({ url, root, agents: AGENTS, processes: PROCESSES, started })
-    const [p99, floor] = [at(all, 0.99), at(alone, 0.99)]
-    const knowing: Figure = {
-      name: `a registration, until the last of ${AGENTS} agents knows (p99 of ${ROUNDS})`,
-      subject: formatMs(p99),
-      floor: formatMs(floor),
-      // Of the second that it may take.
-      value: p99 / 1_000,
-      unit: 'x',
-      aim: { atMost: 1 },
+    const bare = await host.serveBare(place)
+    started.push(bare)
+    const asking = { url: served.url, root, started }
+    const figures = await quietFigures({ ...asking, topology: 'quiet', forMs: QUIET_MS }, { host, upstream })
+    // Who may not wait asks at each interval.
+    if (host === onWorkerd) {
+      figures.push(...(await quietFigures({ ...asking, topology: 'polled', forMs: POLLED_MS }, { host, upstream })))
     }
-    return [asks, bytes, knowing]
+    const subject = at(await knowingMs(asking), 0.99)
+    const floor = at(await knowingMs({ ...asking, url: bare.url }), 0.99)
+    return [
+      ...figures,
+      {
+        name: `${host.name}: a registration, until the last of ${AGENTS} agents knows (p99 of ${ROUNDS})`,
+        subject: formatMs(subject),
+        floor: formatMs(floor),
+        // Of the second that it may take.
+        value: subject / 1_000,
+        unit: 'x',
+        aim: { atMost: 1 },
+      },
+    ]
   } finally {
     for (const child of started) await child.end()
     await upstream.close()
   }
 }
 
-interface Quiet {
-  url: string
-  root: string
-  upstream: Upstream
-  started: Child[]
+interface Quiet extends Asking {
+  readonly topology: 'quiet' | 'polled'
+  readonly forMs: number
 }
 
-async function quietFigures({ url, root, upstream, started }: Quiet): Promise<[Figure, Figure]> {
+async function quietFigures(
+  { url, root, started, topology, forMs }: Quiet,
+  { host, upstream }: { host: AgentsHost; upstream: Upstream },
+): Promise<Figure[]> {
   const wire = await countBytes(url)
   try {
-    const peers = await startPeers({ url: wire.url, root, topology: 'quiet', agents: AGENTS, processes: PROCESSES })
+    const peers = await startPeers({ url: wire.url, root, topology })
     started.push(...peers)
-    const [askedBefore, bytesBefore] = [upstream.asked(), wire.bytes()]
+    const query = `${topology}.internal`
+    const [askedBefore, bytesBefore] = [upstream.asked(query), wire.bytes()]
     const startedAt = performance.now()
-    await delay(QUIET_MS)
+    await Promise.race([delay(forMs), failureOf(peers)])
     const elapsedMs = performance.now() - startedAt
-    const asked = ((upstream.asked() - askedBefore) * INTERVAL_MS) / elapsedMs
+    const asks = upstream.asked(query) - askedBefore
+    // Nobody asked is no good figure: nothing would ever change.
+    if (asks === 0) throw new Error(`expected ${query} to be asked for in ${forMs} ms, got no ask`)
+    const asked = (asks * INTERVAL_MS) / elapsedMs
     const bytes = (wire.bytes() - bytesBefore) / AGENTS / (elapsedMs / 1_000)
     for (const peer of peers) await peer.end()
+    const isPolled = topology === 'polled'
     return [
       {
-        name: `asks upstream per interval, ${AGENTS} agents`,
+        name: `${host.name}: asks upstream per interval, ${AGENTS} agents${isPolled ? ' that poll' : ''}`,
         subject: asked.toFixed(2),
         floor: '1',
         value: asked,
         unit: 'x',
         // One at either end of the time.
-        aim: { atMost: 1.2 },
+        aim: { atMost: 1 + INTERVAL_MS / forMs },
       },
       {
-        name: 'bytes per agent and second, nothing changes',
+        name: `${host.name}: bytes per agent and second, nothing changes${isPolled ? ', polled' : ''}`,
         subject: `${bytes.toFixed(0)} bytes`,
         floor: '0',
         value: bytes,
         unit: 'bytes',
-        aim: { atMost: 100 },
+        // The aim is that of the long poll.
+        ...(!isPolled && { aim: { atMost: 100 } }),
       },
     ]
   } finally {
@@ -95,37 +132,29 @@ async function quietFigures({ url, root, upstream, started }: Quiet): Promise<[F
   }
 }
 
-interface Knowing {
-  url: string
-  root: string
-  agents: number
-  processes: number
-  started: Child[]
-}
-
 /** How long each registration took until the last agent had heard of it, in ms. */
-async function knowingMs({ url, root, agents, processes, started }: Knowing): Promise<number[]> {
+async function knowingMs({ url, root, started }: Asking): Promise<number[]> {
   const heard = new Map<string, { count: number; all: PromiseWithResolvers<number> }>()
   const entryOf = (revision: string) => {
     const entry = heard.get(revision) ?? { count: 0, all: Promise.withResolvers<number>() }
     heard.set(revision, entry)
     return entry
   }
-  const peers = await startPeers({ url, root, topology: 'registered', agents, processes }, (line) => {
+  const peers = await startPeers({ url, root, topology: 'registered' }, (line) => {
     const [word, revision = '', time] = line.split(' ')
     if (word !== 'heard') return
     const entry = entryOf(revision)
-    if (++entry.count === agents) entry.all.resolve(Number(time))
+    if (++entry.count === AGENTS) entry.all.resolve(Number(time))
   })
   started.push(...peers)
+  const failure = failureOf(peers)
   const client = createClient({ url, topology: 'registered' })
   const times: number[] = []
   // The first round warms up.
   for (let round = -1; round < ROUNDS; round++) {
     const sentAt = performance.timeOrigin + performance.now()
-    const node = `app@10.${agents % 256}.0.${round + 1}`
-    const { revision } = await client.register({ node, id: String(sentAt) })
-    const heardAt = await entryOf(revision).all.promise
+    const { revision } = await client.register({ node: `app@10.0.0.${round + 1}`, id: String(sentAt) })
+    const heardAt = await Promise.race([entryOf(revision).all.promise, failure])
     if (round >= 0) times.push(heardAt - sentAt)
     // All wait again.
     await delay(500)
@@ -135,21 +164,19 @@ async function knowingMs({ url, root, agents, processes, started }: Knowing): Pr
 }
 
 interface Peers {
-  url: string
-  root: string
-  topology: string
-  agents: number
-  processes: number
+  readonly url: string
+  readonly root: string
+  readonly topology: string
 }
 
+type Peer = ReturnType<typeof startNode>
+
 async function startPeers(
-  { url, root, topology, agents, processes }: Peers,
+  { url, root, topology }: Peers,
   onLine: (line: string) => void = () => undefined,
-): Promise<Child[]> {
-  const each = String(agents / processes)
-  const peers = Array.from({ length: processes }, () =>
-    startNode(['test/bench/agents-peer.ts', url, topology, each, String(WAIT_MS)], { root }),
-  )
+): Promise<Peer[]> {
+  const args = [url, topology, AGENTS / PROCESSES, WAIT_MS, INTERVAL_MS].map(String)
+  const peers = Array.from({ length: PROCESSES }, () => startNode(['test/bench/agents-peer.ts', ...args], { root }))
   for (const { process: child } of peers) {
     if (child.stdout !== null) createInterface(child.stdout).on('line', onLine)
   }
@@ -159,23 +186,13 @@ async function startPeers(
   return peers
 }
 
-interface Upstream {
-  /** As the `server` of a dns source takes it. */
-  readonly server: string
-  asked(): number
-  close(): Promise<void>
-}
-
-/** A DNS server over HTTP that names nobody anew, and counts. */
-async function countAsks(): Promise<Upstream> {
-  const { startUpstream } = await import('../contract/upstream.ts')
-  const upstream = await startUpstream()
-  upstream.say('web.internal', ['10.0.0.1', '10.0.0.2'])
-  return {
-    server: upstream.server,
-    asked: () => upstream.asked('web.internal'),
-    close: () => upstream.close(),
-  }
+/** Rejects when one of them ends: the others would be waited for in vain. */
+function failureOf(peers: readonly Peer[]): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  for (const { process: child } of peers) child.once('exit', () => reject(new Error('expected agents, got their end')))
+  // In the end they are ended.
+  promise.catch(() => undefined)
+  return promise
 }
 
 /** A way to the function that counts what goes over it, both ways. */

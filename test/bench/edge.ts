@@ -1,11 +1,11 @@
-import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { bundle } from '../../infra/aws/bundle.ts'
 import { ownParts, partsOf, WORKER_BUNDLE } from '../functions/worker-bundle.ts'
-import { lineOf, startNode, startProgram } from './child.ts'
+import { lineOf, startNode } from './child.ts'
 import { type Figure, formatMs, median } from './figure.ts'
 import { httpFigure } from './http.ts'
+import { startWorkerd } from './workerd.ts'
 
 const PATH = '/v1/topologies/web/members'
 const MEMBERS = 100
@@ -106,50 +106,23 @@ async function sizeFigure(): Promise<Figure> {
   }
 }
 
-// wrangler has a plugin for what CommonJS requires of Node.
-const REQUIRE = "import { createRequire } from 'node:module'; const require = createRequire('file:///');"
-
 /** `GET members` of the Worker, against a bare worker of Hono that gives the same bytes from the same workerd. */
-async function workerdFigure({ root, folder }: Place): Promise<Figure> {
-  const bundled = { ...WORKER_BUNDLE, write: true, banner: { js: REQUIRE } }
-  await build({ ...bundled, outfile: join(folder, 'rollcall.mjs') })
-  const bare = join(root, 'test/bench/bare-worker.ts')
-  await build({ ...bundled, entryPoints: [bare], outfile: join(folder, 'bare.mjs') })
-  const config = join(folder, 'edge.capnp')
-  await writeFile(config, await workerdConfig(root))
-  const workerd = startProgram(join(root, 'node_modules/.bin/workerd'), ['serve', '--control-fd=1', config], { root })
+async function workerdFigure(place: Place): Promise<Figure> {
+  const nodes = Array.from({ length: MEMBERS }, (_, index) => `app@10.0.0.${index}`)
+  const rollcall = `(name = "ROLLCALL_CONFIG", text = ${JSON.stringify(configOf(nodes))})`
+  const workers = [
+    { name: 'rollcall', bindings: [rollcall] },
+    {
+      name: 'bare',
+      entry: join(place.root, 'test/bench/bare-worker.ts'),
+      bindings: ['(name = "ROLLCALL", service = "rollcall")'],
+    },
+  ]
+  const workerd = await startWorkerd(workers, place)
   try {
-    const [subject, floor] = await Promise.all([urlOf('rollcall'), urlOf('bare')])
-    return await httpFigure('GET members on workerd, 100 of them', subject, floor, { expected: 200 })
+    const urlOf = (name: string) => `${workerd.urls.get(name)}${PATH}`
+    return await httpFigure('GET members on workerd, 100 of them', urlOf('rollcall'), urlOf('bare'), { expected: 200 })
   } finally {
     await workerd.end()
   }
-
-  async function urlOf(socket: string): Promise<string> {
-    const line = await lineOf(workerd, new RegExp(`^.*"socket":"${socket}".*$`))
-    return `http://127.0.0.1:${/"port":(\d+)/.exec(line)?.[1]}${PATH}`
-  }
-}
-
-/** See https://github.com/cloudflare/workerd/blob/main/src/workerd/server/workerd.capnp. */
-async function workerdConfig(root: string): Promise<string> {
-  const deployed = await readFile(join(root, 'wrangler.toml'), 'utf8')
-  const [, date] = /^compatibility_date = "(.+)"$/m.exec(deployed) ?? []
-  const nodes = Array.from({ length: MEMBERS }, (_, index) => `app@10.0.0.${index}`)
-  const bindings = {
-    rollcall: `(name = "ROLLCALL_CONFIG", text = ${JSON.stringify(configOf(nodes))})`,
-    bare: '(name = "ROLLCALL", service = "rollcall")',
-  }
-  const services = Object.entries(bindings).map(
-    ([name, binding]) => `(name = "${name}", worker = (
-      modules = [(name = "${name}.mjs", esModule = embed "${name}.mjs")],
-      compatibilityDate = "${date}", compatibilityFlags = ["nodejs_compat"],
-      bindings = [${binding}]))`,
-  )
-  const sockets = Object.keys(bindings).map(
-    (name) => `(name = "${name}", address = "127.0.0.1:0", http = (), service = "${name}")`,
-  )
-  return `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (services = [${services.join(', ')}], sockets = [${sockets.join(', ')}]);
-`
 }
