@@ -12,8 +12,8 @@ import { SECOND } from './step.ts'
 const USAGE = `usage: npm run sim:many -- [--seeds 10000] [--from N] [--cores N]
 
 Runs the histories of so many seeds (from a fresh one on, by default; it is printed) on all cores, with the agent's real loop,
-and watches the invariants (a) to (k). 10000 seeds are more than 100,000 node-hours: 3 to 20 nodes, some 50, for half an hour
-to three; a tenth of the seeds polls every 5 s, the rest every 30 s.
+and watches the invariants (a) to (k). 10000 seeds are more than 100,000 node-hours: 3 to 20 nodes, one seed in 100 has 50, for half
+an hour to two and a half; a tenth of the seeds polls every 5 s, the rest every 30 s.
 Ends with 1 where an invariant is violated, with the command that replays it. Ctrl-C prints what was done until then.
 `
 const PROGRESS_MS = 30_000

@@ -8,9 +8,9 @@ export const NODES = { least: 2, most: 999 }
 /** How large the run of a seed is. */
 export type Size = Required<RandomOptions>
 
-// Mostly one burst of faults and the calm after it, in which the mesh must come right; two bursts and three meet what the
+// Mostly one burst of faults and the calm after it, in which the mesh must come right; in the longest two more meet what the
 // first left behind. Half an hour ends in the middle of the faults.
-const HOURS = [0.5, 1, 1, 1, 2, 3]
+const HOURS = [0.5, 1, 1, 1, 1, 2.5]
 // One seed in so many is a large mesh: it costs as much as 50 others.
 const LARGE_EVERY = 100
 const LARGE = 50
@@ -19,7 +19,7 @@ const [LEAST, MOST] = [3, 20]
 // One seed in so many polls as often as the default says; the others cost a third each, for the same faults.
 const FREQUENT_EVERY = 10
 
-/** The size of a seed where many are run: 12 to 13 node-hours on average. */
+/** The size of a seed where many are run: 10 to 11 node-hours on average. */
 export function sizeOf(seed: number): Size {
   const next = chance(seed, 'size')
   const isLarge = next() < 1 / LARGE_EVERY
