@@ -7,9 +7,9 @@ export function wholeNumber(flag: string, text: string, { least, most }: { least
   throw new RangeError(`expected --${flag} to be a whole number from ${least} to ${most}, got ${text}`)
 }
 
-/** Any seed will do that is written in one way only. */
+/** Any seed will do, so long as those after it can be counted exactly. */
 export function seedOf(flag: string, text: string): number {
-  return wholeNumber(flag, text, { least: 0, most: Number.MAX_SAFE_INTEGER })
+  return wholeNumber(flag, text, { least: 0, most: 1e15 })
 }
 
 /** The hours that a flag was given, with decimals. Throws a sentence for anything that is not above 0. */

@@ -2,12 +2,11 @@ import { randomInt } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { describeError } from '../../core/error.ts'
-import { hash64 } from '../../core/hash.ts'
 import { runSeeds } from './crew.ts'
 import { seedOf, wholeNumber } from './flags.ts'
-import type { Counts, SeedRun } from './seed-run.ts'
+import type { SeedRun } from './seed-run.ts'
 import { replayOf, sizeOf } from './size.ts'
-import { SECOND } from './step.ts'
+import { createTally } from './tally.ts'
 
 const USAGE = `usage: npm run sim:many -- [--seeds 10000] [--from N] [--cores N]
 
@@ -63,18 +62,14 @@ function readArguments(): Given | Error {
 async function runMany({ from, count, cores }: Given): Promise<number> {
   const begun = performance.now()
   const stopped = new AbortController()
-  const hashes: string[] = []
-  const hours = { frequent: 0, rare: 0 }
-  const total: Counts = { faults: 0, dials: 0, linksMade: 0, linksCut: 0 }
-  let [done, violations] = [0, 0]
+  const tally = createTally(from)
+  const range = `${from} to ${from + count - 1}`
+  let violations = 0
 
-  function note({ seed, size, hash, counts, ...found }: SeedRun): void {
-    hashes[seed - from] = hash
-    done++
-    hours[size.intervalMs === 5 * SECOND ? 'frequent' : 'rare'] += size.nodes * size.hours
-    for (const name of ['faults', 'dials', 'linksMade', 'linksCut'] as const) total[name] += counts[name]
-    for (const violation of found.violations) complain(seed, violation)
-    for (const explanation of found.explanations) console.log(explanation)
+  function note(run: SeedRun): void {
+    tally.note(run)
+    for (const violation of run.violations) complain(run.seed, violation)
+    for (const explanation of run.explanations) console.log(explanation)
   }
 
   function complain(seed: number, what: string): void {
@@ -88,17 +83,15 @@ async function runMany({ from, count, cores }: Given): Promise<number> {
   }
 
   function showProgress(): void {
+    const done = tally.done()
     const leftMs = ((performance.now() - begun) / done) * (count - done)
-    const left = done === 0 ? '?' : Math.ceil(leftMs / 60_000)
-    const nodeHours = figure(hours.frequent + hours.rare)
+    const left = done === 0 ? '' : `, ${Math.ceil(leftMs / 60_000)} min left`
     console.log(
-      `${elapsed()}: ${done} of ${count} seeds, ${nodeHours} node-hours, ${violations} violations, ${left} min left`,
+      `${elapsed()}: ${done} of ${count} seeds, ${tally.nodeHours()} node-hours, ${violations} violations${left}`,
     )
   }
 
-  console.log(
-    `seeds ${from} to ${from + count - 1}, ${cores} at a time (again: npm run sim:many -- --seeds ${count} --from ${from})`,
-  )
+  console.log(`seeds ${range}, ${cores} at a time (again: npm run sim:many -- --seeds ${count} --from ${from})`)
   const stop = () => stopped.abort()
   const progress = setInterval(showProgress, PROGRESS_MS)
   // A second Ctrl-C ends it as ever.
@@ -115,25 +108,14 @@ async function runMany({ from, count, cores }: Given): Promise<number> {
   clearInterval(progress)
   process.off('SIGINT', stop).off('SIGTERM', stop)
 
-  const isWhole = done === count
-  console.log(
-    `\n${isWhole ? 'all' : `STOPPED after`} ${done} of ${count} seeds, ${from} to ${from + count - 1}, every agent with its real loop`,
-  )
-  console.log(
-    `node-hours: ${figure(hours.frequent + hours.rare)} (${figure(hours.frequent)} with polls every 5 s, ${figure(hours.rare)} every 30 s)`,
-  )
-  console.log(
-    `faults: ${figure(total.faults)}; dials: ${figure(total.dials)}; links made: ${figure(total.linksMade)}; links cut by a decision: ${figure(total.linksCut)}`,
-  )
+  const isWhole = tally.done() === count
+  console.log(`\n${isWhole ? 'all' : `only ${tally.done()}`} of the ${count} seeds ${range}`)
+  for (const line of tally.summary()) console.log(line)
   console.log(`violations: ${violations}`)
   console.log(`took ${elapsed()} on ${cores} cores`)
-  if (isWhole) console.log(`hash ${hash64(hashes.join(' '))} of the hashes of all seeds, in their order`)
+  if (isWhole) console.log(`hash ${tally.hash()} of the hashes of all seeds, in their order`)
   if (violations > 0) return 1
   return isWhole ? 0 : 130
-}
-
-function figure(value: number): string {
-  return Math.round(value).toLocaleString('en')
 }
 
 process.exitCode = await main()
