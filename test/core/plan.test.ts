@@ -459,6 +459,17 @@ describe('state', () => {
     }
   })
 
+  test('may hold the names in any order, as earlier ones did', () => {
+    const mesh = agent()
+    mesh.form(names(12))
+    const source = mesh.state?.topologies['web']?.sources['dns']
+    source?.listed.reverse()
+    mesh.round(names(11))
+    const after = mesh.state?.topologies['web']?.sources['dns']
+    assert.deepEqual(Object.keys(after?.missing ?? {}), ['n12@h'])
+    assert.deepEqual(after?.listed.toSorted(), names(11).toSorted())
+  })
+
   test('an observation counted once is no news, also when its clock was ahead', () => {
     const mesh = agent()
     mesh.form(names(5))
