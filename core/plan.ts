@@ -188,15 +188,9 @@ function observe(topology: string, asked: PlanTopology, before: State, draft: Dr
   const { input, linked, events } = draft
   const { policy, observations } = asked
   const emitFor =
-    (source?: string): Emit =>
+    (about: { topology: string; source?: string }): Emit =>
     (type, message, node) =>
-      events.push({
-        topology,
-        ...(source !== undefined && { source }),
-        type,
-        ...(node !== undefined && { node }),
-        message,
-      })
+      events.push({ ...about, type, ...(node !== undefined && { node }), message })
   const intervalMs = asked.intervalMs > 0 ? asked.intervalMs : NEVER_MS
   const known = ownEntry(before.topologies, topology) ?? NEW_TOPOLOGY
   const clock = known.clock + Math.min(Math.max(0, input.now - before.at), intervalMs)
@@ -204,13 +198,13 @@ function observe(topology: string, asked: PlanTopology, before: State, draft: Dr
   for (const id of asked.sources) {
     const source = workingCopy(ownEntry(known.sources, id) ?? UNHEARD, input.now, linked)
     sources[id] = source
-    const context = { ...draft, clock, intervalMs, policy, emit: emitFor(id) }
+    const context = { ...draft, clock, intervalMs, policy, emit: emitFor({ topology, source: id }) }
     const news = observations.filter((observation) => observation.source === id)
     for (const observation of news.toSorted((a, b) => a.at - b.at)) fold(source, observation, context)
   }
   const removalClocks = known.removalClocks.filter((removed) => clock - removed < policy.confirm)
   const state = { ...known, clock, sources, removalClocks }
-  return viewOf({ state, policy, intervalMs, emit: emitFor() }, input.self)
+  return viewOf({ state, policy, intervalMs, emit: emitFor({ topology }) }, input.self)
 }
 
 /** Removes who is due, within the guard; says when the guard goes up and down. */

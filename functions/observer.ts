@@ -100,16 +100,14 @@ function isFailing(asker: Asker): boolean {
   return asker.last()?.outcome === 'failed'
 }
 
+const UNHEARD = { code: 'no_answer_yet', message: 'it was not heard yet' }
+
 function report(asker: Asker, time: number): SourceEntry {
   const last = asker.last()
-  const entry = { source: asker.id, at: asker.answer()?.at ?? last?.at ?? time }
-  if (last === undefined) {
-    return { ...entry, outcome: 'failed', error: { code: 'no_answer_yet', message: 'it was not heard yet' } }
-  }
-  const { outcome } = last
-  if (outcome !== 'failed') return { ...entry, outcome }
-  const { code, message } = last.error
-  return { ...entry, outcome, error: { code, message } }
+  const entry = { source: asker.id, outcome: last?.outcome ?? 'failed', at: asker.answer()?.at ?? last?.at ?? time }
+  if (entry.outcome !== 'failed') return entry
+  const { code, message } = last?.outcome === 'failed' ? last.error : UNHEARD
+  return { ...entry, error: { code, message } }
 }
 
 /** Waits for all of them, but no longer than `ms`: an ask may have died with the request that it ran in. */
