@@ -16,20 +16,15 @@ export interface Unlinked {
   peer: PeerState
 }
 
-/** Who settles a peer, when, and under which policy. */
-interface Settling {
-  readonly self: NodeName
-  readonly now: number
-  readonly policy: Policy
+interface Settled {
+  readonly peer: PeerState
+  /** A dial that was under way ended without a link. */
+  readonly failed: boolean
 }
 
 /** The peer after the time that has passed: a dial that ended without a link is a failed one and costs a penalty. */
-function settleDial(
-  node: NodeName,
-  before: PeerState,
-  { outcome, ...settling }: Settling & { outcome: boolean | undefined },
-): { peer: PeerState; failed: boolean } {
-  const { now, policy } = settling
+function settleDial(node: NodeName, before: PeerState, { policy }: View, draft: Draft): Settled {
+  const { now } = draft.input
   const peer = { ...before }
   // A clock that was set back must not leave a dial under way for ever, nor a wait longer than the longest.
   if ((peer.dialledAt ?? 0) > now) peer.dialledAt = now
@@ -37,11 +32,12 @@ function settleDial(
   if ((peer.retryAt ?? 0) > now + policy.maxWait) peer.retryAt = now + policy.maxWait
   const { dialledAt, ...rest } = peer
   if (dialledAt === undefined) return { peer, failed: false }
+  const outcome = draft.outcomes.get(node)
   if (outcome !== false && now - dialledAt < policy.dialTimeout) return { peer, failed: false }
-  return { peer: penalised(node, rest, settling), failed: true }
+  return { peer: penalised(node, rest, policy, draft), failed: true }
 }
 
-function penalised(node: NodeName, peer: PeerState, { self, now, policy }: Settling): PeerState {
+function penalised(node: NodeName, peer: PeerState, policy: Policy, { input: { self, now } }: Draft): PeerState {
   const penalty = raisedPenalty(decayedPenalty(peer, now, policy.halfLife))
   const wait = dialWait(penalty, policy.maxWait, { self, peer: node, attempt: peer.attempt })
   return { ...peer, penalty, penaltyAt: now, retryAt: now + wait }
@@ -102,14 +98,9 @@ export function planDials(
  * Settles every known node without link: lost, still dialling, failed; forgets those that are gone for good on evidence, and
  * enters the rest as wanted. Returns how many known nodes have a link.
  */
-export function sortOutUnlinked(
-  view: View,
-  unlinked: Map<NodeName, Unlinked>,
-  before: State,
-  { input: { self, now }, linked, fresh, renewed, outcomes, due }: Draft,
-): number {
+export function sortOutUnlinked(view: View, unlinked: Map<NodeName, Unlinked>, before: State, draft: Draft): number {
   const { policy, standings, state, emit } = view
-  const settling = { self, now, policy }
+  const { input, linked, fresh, renewed, due } = draft
   const without = view.known.filter((node) => !linked.has(node))
   const isLeaving = (node: NodeName) => standings.get(node)?.kind === 'leaving'
   // A known peer that is not remembered had a link until now.
@@ -119,12 +110,12 @@ export function sortOutUnlinked(
   }
   // Lost together with too many others: that was us, not them.
   const blameless = without.filter(isLoss).length > Math.max(1, Math.floor(policy.budget * view.members))
-  function settle(node: NodeName): { peer: PeerState; failed: boolean } {
+  function settle(node: NodeName): Settled {
     const peer = (!renewed.has(node) && before.peers[node]) || { attempt: 0 }
-    if (!isLoss(node)) return settleDial(node, peer, { ...settling, outcome: outcomes.get(node) })
+    if (!isLoss(node)) return settleDial(node, peer, view, draft)
     const { linked: _until, ...rest } = peer
     const lost: PeerState = { ...rest, lost: true }
-    return { peer: blameless ? lost : penalised(node, lost, settling), failed: false }
+    return { peer: blameless ? lost : penalised(node, lost, policy, draft), failed: false }
   }
   const gone = new Set<NodeName>()
   for (const node of without) {
@@ -136,7 +127,7 @@ export function sortOutUnlinked(
       emit('member_forgotten', why, node)
       continue
     }
-    due(now + Math.min(leftMs, view.intervalMs))
+    due(input.now + Math.min(leftMs, view.intervalMs))
     const wanted = !isLeaving(node)
     const earlier = unlinked.get(node)
     if (earlier === undefined || (wanted && !earlier.wanted)) unlinked.set(node, { wanted, view, peer })
