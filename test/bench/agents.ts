@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { createClient } from '../../functions/client.ts'
 import { startUpstream, type Upstream } from '../contract/upstream.ts'
 import { type AgentsHost, onNode, onWorkerd } from './agents-hosts.ts'
+import { listedMs } from './agents-listed.ts'
 import { type Child, lineOf, startNode } from './child.ts'
 import { type Figure, formatMs } from './figure.ts'
 
@@ -62,23 +63,30 @@ async function hostFigures(host: AgentsHost, place: Place): Promise<Figure[]> {
     if (host === onWorkerd) {
       figures.push(...(await quietFigures({ ...asking, topology: 'polled', forMs: POLLED_MS }, { host, upstream })))
     }
-    const subject = at(await knowingMs(asking), 0.99)
-    const floor = at(await knowingMs({ ...asking, url: bare.url }), 0.99)
+    const known = { subject: await knowingMs(asking), floor: await knowingMs({ ...asking, url: bare.url }) }
+    const listing = { agents: AGENTS, rounds: ROUNDS }
+    const listed = { subject: await listedMs(served.url, listing), floor: await listedMs(bare.url, listing) }
     return [
       ...figures,
-      {
-        name: `${host.name}: a registration, until the last of ${AGENTS} agents knows (p99 of ${ROUNDS})`,
-        subject: formatMs(subject),
-        floor: formatMs(floor),
-        // Of the second that it may take.
-        value: subject / 1_000,
-        unit: 'x',
-        aim: { atMost: 1 },
-      },
+      knowingFigure(`${host.name}: a registration, until the last of ${AGENTS} agents knows (p99 of ${ROUNDS})`, known),
+      knowingFigure(`${host.name}: the same, until it is answered, ${AGENTS} members listed`, listed),
     ]
   } finally {
     for (const child of started) await child.end()
     await upstream.close()
+  }
+}
+
+function knowingFigure(name: string, times: { subject: readonly number[]; floor: readonly number[] }): Figure {
+  const [subject, floor] = [at(times.subject, 0.99), at(times.floor, 0.99)]
+  // The value is of the second that it may take.
+  return {
+    name,
+    subject: formatMs(subject),
+    floor: formatMs(floor),
+    value: subject / 1_000,
+    unit: 'x',
+    aim: { atMost: 1 },
   }
 }
 

@@ -31,8 +31,8 @@ export function createBareTopology(): (request: Request) => Promise<Response> {
     return JSON.stringify({ ...HEAD, revision: String(members.length), sources: SOURCES, members })
   }
 
-  function register(node: string, { id }: { id: string }): Response {
-    members.push({ node, status: 'up', id })
+  function register(node: string, told: object): Response {
+    members.push({ node, status: 'up', ...told })
     text = documentOf()
     const woken = waiting
     waiting = []
@@ -54,7 +54,7 @@ export function createBareTopology(): (request: Request) => Promise<Response> {
     const { pathname, searchParams } = new URL(request.url)
     if (request.method === 'PUT') {
       const node = decodeURIComponent(pathname.slice(pathname.lastIndexOf('/') + 1))
-      return register(node, (await request.json()) as { id: string })
+      return register(node, (await request.json()) as object)
     }
     const known = request.headers.get('if-none-match')
     if (known === etagOf()) await held(Number.parseInt(searchParams.get('wait') ?? '0'))
