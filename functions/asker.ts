@@ -73,12 +73,16 @@ export function createAsker(
 
   async function look(): Promise<Observation> {
     const controller = new AbortController()
-    const timer = setTimeout(() => controller.abort(), limitMs)
-    const { signal } = controller
+    const { promise: overdue, reject } = Promise.withResolvers<never>()
+    const timer = setTimeout(() => {
+      const message = `[${kind}] expected an answer within ${limitMs} ms, got none: check that the source can be reached from here`
+      reject(new RollcallError('timeout', message))
+      controller.abort()
+    }, limitMs)
     try {
       loaded ??= await load()
       if (loaded.look === undefined) throw new TypeError(`source ${kind} cannot be asked here`)
-      return await Promise.race([loaded.look(options, { ...context, source: id, signal }), overdue(signal)])
+      return await Promise.race([loaded.look(options, { ...context, source: id, signal: controller.signal }), overdue])
     } catch (error) {
       return { source: id, at: now(), outcome: 'failed', error: describeError(error) }
     } finally {
@@ -95,13 +99,6 @@ export function createAsker(
     if (turn < noted) return
     noted = turn
     note(observation)
-  }
-
-  function overdue(signal: AbortSignal): Promise<never> {
-    return new Promise((_, reject) => {
-      const message = `[${kind}] expected an answer within ${limitMs} ms, got none: check that the source can be reached from here`
-      signal.addEventListener('abort', () => reject(new RollcallError('timeout', message)))
-    })
   }
 
   function note(observation: Observation): void {

@@ -54,12 +54,13 @@ export function createObserver(options: ObserverOptions): Observer {
   function build(): { view: View | undefined; until: number } {
     const standIns = askers.flatMap((asker) => (isFailing(asker) ? (asker.answer() ?? []) : []))
     const until = Math.min(...standIns.map(({ at }) => at + config.policy.stale + 1))
-    if (askers.length > 0 && answers().length === 0) return { view: undefined, until }
+    const known = answers()
+    if (askers.length > 0 && known.length === 0) return { view: undefined, until }
     const view = createView({
       topology,
       sources: askers.map((asker) => report(asker, now())),
-      members: mergeMembers(answers().map(({ members }) => members)),
-      at: Math.min(now(), ...answers().map(({ at }) => at)),
+      members: mergeMembers(known.map(({ members }) => members)),
+      at: Math.min(now(), ...known.map(({ at }) => at)),
       stale: standIns.length > 0,
     })
     return { view, until }
