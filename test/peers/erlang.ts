@@ -31,6 +31,8 @@ export interface PeerOptions {
   cookie: string
   epmdPort: number
   flags?: readonly string[]
+  /** Put before the program and its arguments: the host to run on. */
+  enter?: readonly string[]
 }
 
 /** A port that was free on every address a moment ago. */
@@ -45,11 +47,14 @@ export async function freePort(): Promise<number> {
 }
 
 /** Starts an epmd of its own on `port` (a free one by default) and resolves when it listens. */
-export async function startEpmd(options: { port?: number; address?: string } = {}): Promise<Epmd> {
+export async function startEpmd(
+  options: { port?: number; address?: string; enter?: readonly string[] } = {},
+): Promise<Epmd> {
   const port = options.port ?? (await freePort())
   const address = options.address === undefined ? [] : ['-address', options.address]
   // With two -d it says when it has bound its sockets; one -d speaks too early.
-  const child = spawn('epmd', ['-d', '-d', '-port', String(port), ...address], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const [program = '', ...args] = [...(options.enter ?? []), 'epmd', '-d', '-d', '-port', String(port), ...address]
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   // A BEAM node ends with our end of its stdin; epmd has none to watch.
   const killWithUs = () => child.kill('SIGKILL')
   process.once('exit', killWithUs)
@@ -127,9 +132,10 @@ function nodeFlags({ name, cookie }: PeerOptions): string[] {
   return [/[.:]/.test(host) ? '-name' : '-sname', name, '-setcookie', cookie, '-start_epmd', 'false', ...bound]
 }
 
-async function startPeer(options: PeerOptions, program: string, args: readonly string[]): Promise<Peer> {
+async function startPeer(options: PeerOptions, program: string, flags: readonly string[]): Promise<Peer> {
   const env = { ...process.env, ERL_EPMD_PORT: String(options.epmdPort) }
-  const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'pipe'] })
+  const [entered = '', ...args] = [...(options.enter ?? []), program, ...flags]
+  const child = spawn(entered, args, { env, stdio: ['pipe', 'pipe', 'pipe'] })
   const waiting = new Map<string, { resolve: (text: string) => void; reject: (error: Error) => void }>()
   let output = ''
   let asked = 0

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 
-/** A real BIND on a loopback port of its own; its files live in a temporary folder that `stop` removes. */
+/** A real BIND on a port of its own; its files live in a temporary folder that `stop` removes. */
 export interface Named {
   readonly address: string
   readonly port: number
@@ -30,21 +30,25 @@ export interface NamedOptions {
   zones: Readonly<Record<string, readonly string[]>>
   /** Further zone clauses of named.conf(5). */
   config?: string
+  /** Where it runs and listens: here, at loopback, by default. */
+  host?: { readonly address: string; readonly enter: readonly string[] }
 }
 
+const LOOPBACK = { address: '127.0.0.1', enter: [] }
+
 /** Starts named and waits until it has loaded its zones. Throws with its log when it ends before that. */
-export async function startNamed({ zones, config = '' }: NamedOptions): Promise<Named> {
+export async function startNamed({ zones, config = '', host = LOOPBACK }: NamedOptions): Promise<Named> {
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-named-'))
-  const address = '127.0.0.1'
+  const { address, enter } = host
   const port = await freePort()
   const configFile = join(folder, 'named.conf')
   const broken = new Set<string>()
   for (const [origin, records] of Object.entries(zones)) {
     await writeFile(join(folder, origin), zoneText(origin, records))
   }
-  await writeFile(configFile, configText({ folder, port, origins: Object.keys(zones), broken, config }))
+  await writeFile(configFile, configText({ folder, address, port, origins: Object.keys(zones), broken, config }))
 
-  const child = start('named', ['-g', '-c', configFile, '-n', '1'])
+  const child = start('named', ['-g', '-c', configFile, '-n', '1'], enter)
   const log = collect(child)
   try {
     await logged(child, / running$/m)
@@ -57,7 +61,7 @@ export async function startNamed({ zones, config = '' }: NamedOptions): Promise<
   }
 
   async function reload(): Promise<void> {
-    await writeFile(configFile, configText({ folder, port, origins: Object.keys(zones), broken, config }))
+    await writeFile(configFile, configText({ folder, address, port, origins: Object.keys(zones), broken, config }))
     const done = logged(child, / all zones loaded$/m)
     child.kill('SIGHUP')
     await done
@@ -68,7 +72,7 @@ export async function startNamed({ zones, config = '' }: NamedOptions): Promise<
     port,
     server: `udp://${address}:${port}`,
     async update(...lines) {
-      const nsupdate = start('nsupdate', ['-v'])
+      const nsupdate = start('nsupdate', ['-v'], enter)
       const output = collect(nsupdate)
       nsupdate.stdin?.end([`server ${address} ${port}`, ...lines, 'send', ''].join('\n'))
       const [code] = await once(nsupdate, 'close')
@@ -164,20 +168,21 @@ function zoneText(origin: string, records: readonly string[]): string {
 
 interface ConfigText {
   folder: string
+  address: string
   port: number
   origins: readonly string[]
   broken: ReadonlySet<string>
   config: string
 }
 
-function configText({ folder, port, origins, broken, config }: ConfigText): string {
+function configText({ folder, address, port, origins, broken, config }: ConfigText): string {
   const zone = (origin: string) =>
     broken.has(origin)
       ? `zone "${origin}" { type secondary; primaries port 1 { 127.0.0.1; }; };`
-      : `zone "${origin}" { type primary; file "${join(folder, origin)}"; allow-update { 127.0.0.0/8; }; };`
+      : `zone "${origin}" { type primary; file "${join(folder, origin)}"; allow-update { 127.0.0.0/8; ${address}; }; };`
   return `options {
   directory "${folder}"; pid-file "${folder}/named.pid"; session-keyfile "${folder}/session.key";
-  managed-keys-directory "${folder}"; listen-on port ${port} { 127.0.0.1; }; listen-on-v6 { none; };
+  managed-keys-directory "${folder}"; listen-on port ${port} { ${address}; }; listen-on-v6 { none; };
   recursion no; dnssec-validation no; notify no; empty-zones-enable no; max-udp-size 1232;
   max-records-per-type 0;
 };
@@ -187,35 +192,46 @@ ${config}
 `
 }
 
-function start(program: string, options: readonly string[]): ChildProcess {
-  const child = spawn(program, options, { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } })
+function start(program: string, options: readonly string[], enter: readonly string[] = []): ChildProcess {
+  const [entered = '', ...args] = [...enter, program, ...options]
+  const child = spawn(entered, args, { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } })
   const kill = () => child.kill('SIGKILL')
   process.once('exit', kill)
   child.once('exit', () => process.off('exit', kill))
   return child
 }
 
-/** Gathers what a process writes from now on. */
-function collect(child: ChildProcess, heard: (text: string) => void = () => {}): () => string {
+/** Gathers what a process writes from now on, until `signal`. */
+function collect(child: ChildProcess, heard: (text: string) => void = () => {}, signal?: AbortSignal): () => string {
   let text = ''
+  function onData(chunk: Buffer): void {
+    text += chunk
+    heard(text)
+  }
   for (const stream of [child.stdout, child.stderr]) {
-    stream?.on('data', (chunk) => {
-      text += chunk
-      heard(text)
-    })
+    stream?.on('data', onData)
+    signal?.addEventListener('abort', () => stream?.off('data', onData))
   }
   return () => text
 }
 
 /** Waits for a line of the log; a process that ends before it is an error that shows what it wrote. */
 async function logged(child: ChildProcess, pattern: RegExp): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const output = collect(child, (text) => {
-      if (pattern.test(text)) resolve()
-    })
-    child.once('error', reject)
-    child.once('exit', (code) => reject(new Error(`${child.spawnfile} ended with ${code}: ${output()}`)))
+  const done = new AbortController()
+  const { signal } = done
+  const line = new Promise<void>((resolve) => {
+    collect(child, (text) => pattern.test(text) && resolve(), signal)
   })
+  const output = collect(child, undefined, signal)
+  const ended = once(child, 'exit', { signal }).then(([code]) => {
+    throw new Error(`${child.spawnfile} ended with ${code}: ${output()}`)
+  })
+  try {
+    await Promise.race([line, ended])
+  } finally {
+    ended.catch(() => undefined)
+    done.abort()
+  }
 }
 
 /** Whether every thread of a process is stopped; Linux only. */

@@ -12,6 +12,8 @@ export interface Host {
 
 export interface Network {
   readonly hosts: readonly Host[]
+  /** Loses what goes from one host (or any) to another (or any): all of it, or that share of the packets. Gives the undo, which says how many were lost; needs nft. */
+  lose(way: { from?: Host; to?: Host; percent?: number }): () => number
   /** Takes everything away that was made, as far as it was. */
   remove(): void
 }
@@ -49,7 +51,7 @@ export function createNetwork(count: number): Network {
     ip('link', 'add', `${name}b`, 'type', 'bridge')
     ip('link', 'set', `${name}b`, 'up')
     const hosts = Array.from({ length: count }, (_, index) => createHost(name, index + 1))
-    return { hosts, remove }
+    return { hosts, lose: createLosses(name, hosts), remove }
   } catch (error) {
     remove()
     throw error
@@ -70,6 +72,33 @@ function createHost(name: string, number: number): Host {
   }
 }
 
+/** The bridge forgets packets: `tc netem` is missing in many kernels, and nft can draw lots as well. */
+function createLosses(name: string, hosts: readonly Host[]): Network['lose'] {
+  const cableOf = (host: Host) => `"${name}v${hosts.indexOf(host) + 1}"`
+  const chain = ['bridge', name, 'forward']
+  let isMade = false
+
+  return ({ from, to, percent = 100 }) => {
+    if (!isMade) {
+      nft('add', 'table', 'bridge', name)
+      nft('add', 'chain', ...chain, '{ type filter hook forward priority 0; }')
+      isMade = true
+    }
+    const source = from === undefined ? [] : ['iifname', cableOf(from)]
+    const target = to === undefined ? [] : ['oifname', cableOf(to)]
+    const lot = percent === 100 ? [] : ['numgen', 'random', 'mod', '100', '<', String(percent)]
+    const added = nft('--echo', '--handle', 'add', 'rule', ...chain, ...source, ...target, ...lot, 'counter', 'drop')
+    const [, handle = ''] = /# handle (\d+)/.exec(added) ?? []
+    return () => {
+      const rule = nft('--handle', 'list', 'chain', ...chain)
+        .split('\n')
+        .find((line) => line.endsWith(` # handle ${handle}`))
+      nft('delete', 'rule', ...chain, 'handle', handle)
+      return Number(/counter packets (\d+)/.exec(rule ?? '')?.[1])
+    }
+  }
+}
+
 /** A name of its own, at most 15 characters with what is added, and how to remove what bears it, at the end of the process too. */
 function claim(count = 1): { name: string; remove: () => void } {
   const name = `rc${process.pid.toString(36)}${(made++).toString(36)}`
@@ -79,10 +108,19 @@ function claim(count = 1): { name: string; remove: () => void } {
     for (let number = 1; number <= count; number++) drop('link', 'del', `${name}v${number}`)
     for (let number = 1; number <= count; number++) drop('netns', 'del', `${name}n${number}`)
     drop('link', 'del', `${name}b`)
+    try {
+      nft('delete', 'table', 'bridge', name)
+    } catch {
+      // Nothing was ever lost, or nft is not here.
+    }
   }
   process.on('exit', remove)
-  // A run that is ended from outside ends like any other.
-  if (made === 1) for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(1))
+  // A run that is ended from outside ends like any other, where it does not see to that itself.
+  if (made === 1) {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      if (process.listenerCount(signal) === 0) process.once(signal, () => process.exit(1))
+    }
+  }
   return { name, remove }
 }
 
@@ -96,4 +134,12 @@ function drop(...args: string[]): void {
 
 function ip(...args: string[]): void {
   execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, PATH } })
+}
+
+function nft(...args: string[]): string {
+  return execFileSync('nft', args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, PATH },
+  })
 }

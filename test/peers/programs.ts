@@ -8,6 +8,7 @@ const PACKAGES: Record<string, string> = {
   dnsdist: 'dnsdist',
   openssl: 'openssl',
   ip: 'iproute2',
+  nft: 'nftables',
 }
 /** Those that Debian does not have. */
 const SCRIPTS: Record<string, string> = {
