@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
+import { programOf } from './node.ts'
 import { type Resources, readResources } from './resources.ts'
 import type { World } from './world.ts'
 
@@ -26,12 +27,9 @@ const SETTLING_MS = 30_000
 /** The processes of a world by what they are and where, such as `sidecar app@10.77.0.1`. named is not ours. */
 export function processesOf({ nodes, function: served }: World): Map<string, number> {
   const all = nodes.flatMap(({ name, kind, pids }) =>
-    [...pids].map(
-      ([part, pid]) =>
-        [`${part === 'agent' ? (kind === 'member' ? 'member' : 'sidecar') : part} ${name}`, pid] as const,
-    ),
+    [...pids].map(([part, pid]) => [`${programOf({ kind }, part)} ${name}`, pid] as const),
   )
-  return new Map([...all, ['function', served.pid]])
+  return new Map([...all, ...(served.pid === undefined ? [] : [['function', served.pid] as const])])
 }
 
 /** Takes the first count, of a world that is at rest. */
@@ -52,8 +50,12 @@ export async function takeCensus(world: World): Promise<Census> {
     beginning,
     read,
     async died() {
+      const before = processesOf(world)
       const alive = await read()
-      return [...processesOf(world).keys()].filter((label) => !alive.has(label))
+      // One that was killed or started meanwhile is no matter.
+      return [...processesOf(world)].flatMap(([label, pid]) =>
+        before.get(label) === pid && !alive.has(label) ? label : [],
+      )
     },
     async grown() {
       return [...(await read())].flatMap(([label, { memoryBytes }]) => {

@@ -1,5 +1,5 @@
 import type { NodeName } from '../../../core/node.ts'
-import type { ChaosNode, Part } from './node.ts'
+import { type ChaosNode, type Part, programOf } from './node.ts'
 import { BASENAME, ZONE } from './settings.ts'
 import type { World } from './world.ts'
 
@@ -8,6 +8,8 @@ export interface Fault {
   readonly kind: string
   /** The kind, and where. */
   readonly label: string
+  /** Where it happens: one fault at a time to each. */
+  readonly places: readonly string[]
   /** Whose links may go, and which may give no answer while it lasts. */
   readonly nodes: readonly NodeName[]
   /** Whether it explains that the link between these two was lost. */
@@ -22,20 +24,22 @@ type Story = Pick<Fault, 'kind' | 'begin' | 'end'>
 /** It takes all links of one node, and no other. */
 function at(node: ChaosNode, story: Story): Fault {
   const label = `${story.kind} at ${node.name}`
-  return { ...story, label, nodes: [node.name], mayLose: (a, b) => a === node.name || b === node.name }
+  return {
+    ...story,
+    label,
+    places: [node.name],
+    nodes: [node.name],
+    mayLose: (a, b) => a === node.name || b === node.name,
+  }
 }
 
 /** It takes no link. */
 function harmless(where: string, story: Story): Fault {
-  return { ...story, label: `${story.kind} at ${where}`, nodes: [], mayLose: () => false }
+  return { ...story, label: `${story.kind} at ${where}`, places: [where], nodes: [], mayLose: () => false }
 }
 
 /** The part that is the node of the mesh: all else may go and its links stand. */
 const isNodeItself = ({ kind }: ChaosNode, part: Part) => part === 'erl' || kind === 'member'
-
-/** What a part is called in the name of a fault. */
-const called = (node: ChaosNode, part: Part) =>
-  part === 'agent' && node.kind === 'member' ? 'member' : part === 'agent' ? 'sidecar' : part
 
 function toPart(node: ChaosNode, part: Part, story: Story): Fault {
   return isNodeItself(node, part) ? at(node, story) : harmless(node.name, story)
@@ -43,7 +47,7 @@ function toPart(node: ChaosNode, part: Part, story: Story): Fault {
 
 /** `kill -9`; at its end the part is started again, as whoever looks after it would. */
 export function killed(node: ChaosNode, part: Part): Fault {
-  const kind = `kill -9 of ${called(node, part)}`
+  const kind = `kill -9 of ${programOf(node, part)}`
   return toPart(node, part, { kind, begin: () => node.kill(part), end: () => node.start(part) })
 }
 
@@ -51,7 +55,7 @@ export function killed(node: ChaosNode, part: Part): Fault {
 export function stopped(node: ChaosNode, part: Part): Fault {
   const signal = (name: NodeJS.Signals) => process.kill(node.pids.get(part) ?? 0, name)
   return toPart(node, part, {
-    kind: `SIGSTOP of ${called(node, part)}`,
+    kind: `SIGSTOP of ${programOf(node, part)}`,
     begin: async () => void signal('SIGSTOP'),
     end: async () => void signal('SIGCONT'),
   })
@@ -89,6 +93,7 @@ export function oneWay(world: World, from: ChaosNode, to: ChaosNode): PacketLoss
   return {
     kind: 'one-way drop',
     label: `one-way drop from ${from.name} to ${to.name}`,
+    places: ends,
     nodes: ends,
     mayLose: (a, b) => ends.includes(a) && ends.includes(b),
     ...losing(world, [{ from: from.host, to: to.host }]),
@@ -100,6 +105,7 @@ export function lossy(world: World, { name, host }: ChaosNode): PacketLoss {
   return {
     kind: '50% loss',
     label: `50% loss at ${name}`,
+    places: [name],
     nodes: [name],
     mayLose: (a, b) => a === name || b === name,
     ...losing(world, [

@@ -19,6 +19,12 @@ export interface Loss {
 /** What runs on a host for its node. A member is its own agent and its own epmd. */
 export type Part = 'erl' | 'agent' | 'epmd'
 
+/** What the process of a part is called. */
+export function programOf({ kind }: Pick<ChaosNode, 'kind'>, part: Part): string {
+  if (part !== 'agent') return part
+  return kind === 'member' ? 'member' : 'sidecar'
+}
+
 /** A node of the mesh on a host of its own. */
 export interface ChaosNode {
   readonly name: NodeName

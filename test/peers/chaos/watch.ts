@@ -81,7 +81,15 @@ export function createWatch(nodes: readonly ChaosNode[]): Watch {
     if (ms > BOUND_MS) late.set(key, `${a} does not see ${b} ${ms} ms after ${episode?.fault.label ?? 'the start'}`)
   }
 
-  async function look(): Promise<string[]> {
+  let looking: Promise<unknown> = Promise.resolve()
+
+  function look(): Promise<string[]> {
+    const looked = looking.then(lookNow)
+    looking = looked.catch(() => undefined)
+    return looked
+  }
+
+  async function lookNow(): Promise<string[]> {
     const troubled = new Set([...episodes].flatMap(({ fault, endedAt }) => (endedAt === undefined ? fault.nodes : [])))
     const able = nodes.filter(({ name }) => !troubled.has(name))
     const seen = await Promise.all(able.map(async (node) => [node.name, await node.links()] as const))
@@ -116,6 +124,8 @@ export function createWatch(nodes: readonly ChaosNode[]): Watch {
     async begin(fault) {
       const episode: Episode = { fault, beganAt: Date.now() }
       episodes.add(episode)
+      // Who is being asked could not answer any more.
+      await looking
       await fault.begin()
       return episode
     },

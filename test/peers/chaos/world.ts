@@ -14,7 +14,8 @@ export interface World {
   readonly network: Network
   readonly nodes: readonly ChaosNode[]
   readonly named: Named
-  readonly function: { readonly pid: number; log(): string; kill(): Promise<void>; start(): Promise<void> }
+  /** `pid`: undefined while it is down. */
+  readonly function: { readonly pid: number | undefined; log(): string; kill(): Promise<void>; start(): Promise<void> }
   /** Where the states of all agents are. */
   readonly disk: Disk
   /** The records that list all nodes. */
@@ -99,10 +100,14 @@ async function serve({ host, folder, dns, token }: ServeOptions): Promise<World[
   await start()
   return {
     get pid() {
-      return program?.pid ?? 0
+      return program?.pid
     },
     log: () => program?.log() ?? '',
-    kill: async () => await program?.kill(),
+    async kill() {
+      const killed = program
+      program = undefined
+      await killed?.kill()
+    },
     start,
   }
 }
