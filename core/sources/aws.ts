@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import { durationSchema } from '../duration.ts'
-import { name, text } from '../setting.ts'
+import { basename, name } from '../setting.ts'
 import { baseUrl } from './base-url.ts'
 
 /** What every source in AWS can be told; `timeout` in ms. */
@@ -25,7 +25,7 @@ export const awsOptions = {
   /** Asked instead of AWS: a VPC endpoint, or what speaks like AWS. */
   endpoint: z.optional(baseUrl),
   /** The part before the `@` of the names it makes; the agent's own by default, required in a served topology. */
-  basename: z.optional(text),
+  basename,
   /** How long all pages of an answer may take, ms; as long as the usual interval. */
   timeout: z._default(durationSchema, 5_000),
 }

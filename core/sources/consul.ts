@@ -3,7 +3,7 @@ import { durationSchema } from '../duration.ts'
 import { RollcallError } from '../error.ts'
 import type { Member } from '../member.ts'
 import { nodeName } from '../node.ts'
-import { name, text } from '../setting.ts'
+import { basename, name, text } from '../setting.ts'
 import { baseUrl } from './base-url.ts'
 import { type Finding, findingOf, memberNamed } from './outcome.ts'
 
@@ -22,7 +22,7 @@ export const consulOptionsSchema = z.strictObject({
   /** Goes into X-Consul-Token; it needs service:read and node:read. */
   token: z.optional(text.check(z.regex(/^[!-~]+$/, { error: 'expected printable ASCII' }))),
   /** The part before the `@` of the names it makes; the agent's own by default. */
-  basename: z.optional(text),
+  basename,
   /** Whether changes are waited for (blocking queries); else it is asked once an interval. */
   watch: z._default(z.boolean(), true),
   /** How long an answer may take, beyond what it was asked to wait, ms; as long as the usual interval. */

@@ -3,7 +3,7 @@ import { durationSchema } from '../duration.ts'
 import { RollcallError } from '../error.ts'
 import { up } from '../member.ts'
 import { isNodeName, nodeName, parseIpv4, parseIpv6 } from '../node.ts'
-import { name, text } from '../setting.ts'
+import { basename, name } from '../setting.ts'
 import type { Finding } from './outcome.ts'
 
 /** Options of the `dns` source after parsing; `timeout` in ms. */
@@ -28,7 +28,7 @@ export const dnsOptionsSchema = z.strictObject({
   query: z.union([nameSchema, z.array(nameSchema).check(z.minLength(1))]),
   types: z._default(z.array(z.enum(['A', 'AAAA', 'SRV'])).check(z.minLength(1)), ['A', 'AAAA']),
   /** The part before the `@` of the names it makes; the agent's own by default. */
-  basename: z.optional(text),
+  basename,
   /**
    * `ip`: the name carries the address (of an SRV target: its A records, or where it has none its AAAA).
    * `hostname`: the name a reverse look-up (A, AAAA) or the SRV target gives, and the default for SRV. The port of an

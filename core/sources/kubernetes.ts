@@ -1,7 +1,7 @@
 import * as z from 'zod/mini'
 import { RollcallError } from '../error.ts'
 import { isLoopback } from '../node.ts'
-import { name, text } from '../setting.ts'
+import { basename, name, text } from '../setting.ts'
 
 /** Options of the `kubernetes` source after parsing. */
 export type KubernetesOptions = z.infer<typeof kubernetesOptionsSchema>
@@ -31,7 +31,7 @@ export const kubernetesOptionsSchema = z
     /** The pod's own by default. */
     namespace: z.optional(label),
     /** The part before the `@` of the names it makes; the agent's own by default. */
-    basename: z.optional(text),
+    basename,
     /**
      * `ip`: `base@10.0.0.1`. `dns`: `base@10-0-0-1.<namespace>.pod.<clusterDomain>`. `hostname`:
      * `base@<hostname>.<service>.<namespace>.svc.<clusterDomain>`, for the pods of a StatefulSet. Of a pod with addresses of both

@@ -3,7 +3,7 @@ import { durationSchema } from '../duration.ts'
 import { RollcallError } from '../error.ts'
 import type { Member } from '../member.ts'
 import { nodeName, parseIpv4, parseIpv6 } from '../node.ts'
-import { name, text } from '../setting.ts'
+import { basename, name, text } from '../setting.ts'
 import { baseUrl } from './base-url.ts'
 import { type Finding, findingOf, memberNamed } from './outcome.ts'
 
@@ -20,7 +20,7 @@ export const rancherOptionsSchema = z
     /** Whose containers are the nodes: the service that this container is part of by default. */
     service: z.optional(text),
     /** The part before the `@` of the names it makes; the agent's own by default. */
-    basename: z.optional(text),
+    basename,
     /** How long an answer may take, ms; as long as the usual interval. */
     timeout: z._default(durationSchema, 5_000),
   })

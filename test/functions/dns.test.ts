@@ -359,8 +359,10 @@ describe('a look', () => {
     assert.match(observation.outcome === 'failed' ? observation.error.message : '', /`basename`/)
   })
 
-  test('refuses a basename that makes no node names', async () => {
-    assert.equal(await outline(look({ server, query: 'web.test', basename: 'a@b' }, zone({}))), 'failed config')
+  test('refuses a basename that makes no node names', () => {
+    for (const basename of ['a@b', 'a b', '', 'x'.repeat(255)]) {
+      assert.equal(dnsSource.options.safeParse({ query: 'web.test', basename }).success, false, basename)
+    }
   })
 
   test('ends with its signal', async () => {
