@@ -1,4 +1,4 @@
-import type { Member } from './member.ts'
+import { byName, type Member } from './member.ts'
 import { isNodeName, type NodeName } from './node.ts'
 
 /** What an answer changes: whom it names now, whom for the first time, whom not any more, and what were no names. Names are in order. */
@@ -57,5 +57,5 @@ function withoutRepeats(members: readonly Member[]): Member[] {
     const preferred = other?.id === member.id ? 'leaving' : 'up'
     if (other === undefined || member.status === preferred) chosen.set(member.node, member)
   }
-  return [...chosen.values()].sort((a, b) => (a.node < b.node ? -1 : 1))
+  return [...chosen.values()].sort(byName)
 }

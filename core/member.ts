@@ -48,5 +48,10 @@ export function mergeMembers(lists: readonly (readonly Member[])[]): Member[] {
     const known = merged.get(member.node)
     if (known === undefined || (known.status === 'up' && member.status === 'leaving')) merged.set(member.node, member)
   }
-  return [...merged.values()].sort((a, b) => (a.node < b.node ? -1 : 1))
+  return [...merged.values()].sort(byName)
+}
+
+/** For members of different names. */
+export function byName(a: Member, b: Member): number {
+  return a.node < b.node ? -1 : 1
 }

@@ -161,20 +161,14 @@ function sourceConfigs(
   const sources: SourceConfig[] = []
   for (const [index, entry] of entries.entries()) {
     const source = sourceConfig(entry)
-    if (source.kind === 'none') continue
-    if (source.kind === 'registry' && sources.some(({ kind }) => kind === 'registry')) {
-      throw configError(
-        file,
-        ['topologies', topology, 'sources', index, 'registry'],
-        'expected one registry in a topology, got a second: whoever registers could not say in which',
-      )
+    const { id, kind } = source
+    if (kind === 'none') continue
+    const wrong = (sentence: string) => configError(file, ['topologies', topology, 'sources', index, kind], sentence)
+    if (kind === 'registry' && sources.some((other) => other.kind === kind)) {
+      throw wrong('expected one registry in a topology, got a second: whoever registers could not say in which')
     }
-    if (sources.some(({ id }) => id === source.id)) {
-      throw configError(
-        file,
-        ['topologies', topology, 'sources', index, source.kind],
-        `expected a name of its own, got a second source ${source.id}: add name: …`,
-      )
+    if (sources.some((other) => other.id === id)) {
+      throw wrong(`expected a name of its own, got a second source ${id}: add name: …`)
     }
     sources.push(source)
   }

@@ -16,25 +16,16 @@ export async function readJsonBody<Parsed>(
   request: Request,
   { part, shape, maxBytes, schema }: JsonBodyOptions<Parsed>,
 ): Promise<Parsed> {
-  const tooLarge = () => problem('body_too_large', part, `a body of at most ${maxBytes} bytes, got more`)
-  if (Number(request.headers.get('content-length')) > maxBytes) throw tooLarge()
-  let bytes: Uint8Array | undefined
-  try {
-    bytes = await readBody(request.body, maxBytes)
-  } catch {
-    throw problem('bad_body', part, 'a whole body, got a part of one: the connection ended before it')
+  const refuse = (sentence: string) => (): never => {
+    throw problem('bad_body', part, sentence)
   }
-  if (bytes === undefined) throw tooLarge()
-  const parsed = schema.safeParse(parseJson(new TextDecoder().decode(bytes), part))
+  const isTooLarge = Number(request.headers.get('content-length')) > maxBytes
+  const cut = refuse('a whole body, got a part of one: the connection ended before it')
+  const bytes = isTooLarge ? undefined : await readBody(request.body, maxBytes).catch(cut)
+  if (bytes === undefined) throw problem('body_too_large', part, `a body of at most ${maxBytes} bytes, got more`)
+  const odd = refuse('a JSON body, got something that does not parse')
+  const parsed = schema.safeParse(await new Response(bytes).json().catch(odd))
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
-  throw problem('bad_body', part, `${shape}, got another body: ${issue?.path.join('.')} ${issue?.message}`)
-}
-
-function parseJson(text: string, part: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    throw problem('bad_body', part, 'a JSON body, got something that does not parse')
-  }
+  return refuse(`${shape}, got another body: ${issue?.path.join('.')} ${issue?.message}`)()
 }
