@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import type { BuildOptions, Metafile } from 'esbuild'
+import type { BuildOptions, Metafile, Plugin } from 'esbuild'
 
 /** As wrangler bundles the Worker, minified. */
 export const WORKER_BUNDLE = {
@@ -14,6 +14,17 @@ export const WORKER_BUNDLE = {
   conditions: ['workerd', 'worker', 'import'],
   external: ['node:*', 'buffer'],
 } satisfies BuildOptions
+
+const REGISTRY =
+  /core\/(lease|sources\/registry)\.ts$|functions\/(registration|registry-(object|routes)|rate-limit|waiters|resolvers\/registry|stores\/durable-object)\.ts$/
+
+/** Empties the modules that are there for nodes that register: leases, their store and owner, limits of calls, and callers that wait. */
+export const WITHOUT_REGISTRY: Plugin = {
+  name: 'without-registry',
+  setup(bundler) {
+    bundler.onLoad({ filter: REGISTRY }, () => ({ contents: '', loader: 'ts' }))
+  },
+}
 
 /** The bytes of a bundle by the file that they come from. */
 export function partsOf({ outputs }: Metafile): [file: string, bytes: number][] {

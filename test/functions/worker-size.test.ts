@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { before, describe, it } from 'node:test'
 import { gzipSync } from 'node:zlib'
-import { build } from 'esbuild'
-import { ownParts, partsOf, WORKER_BUNDLE } from './worker-bundle.ts'
+import { build, type BuildOptions } from 'esbuild'
+import { ownParts, partsOf, WITHOUT_REGISTRY, WORKER_BUNDLE } from './worker-bundle.ts'
 
 describe('the bundle of the worker', () => {
   /** Bytes of the minified bundle by the file that they come from. */
@@ -14,9 +14,20 @@ describe('the bundle of the worker', () => {
   })
 
   it('holds at most 60 KB of rollcall itself, the libraries not counted', () => {
-    const own = ownParts(parts)
-    const bytes = own.reduce((sum, [, size]) => sum + size, 0)
-    assert.ok(bytes <= 60_000, `${bytes} bytes: ${JSON.stringify(own.toSorted(([, a], [, b]) => b - a))}`)
+    atMost(60_000, parts)
+  })
+
+  it('holds at most 47.5 KB of it without the registry, the limits of calls and those who wait for a change', async () => {
+    const options: typeof WORKER_BUNDLE & BuildOptions = {
+      ...WORKER_BUNDLE,
+      plugins: [WITHOUT_REGISTRY],
+      logLevel: 'error',
+    }
+    const { metafile, warnings } = await build(options)
+    // Each import of what is emptied: none would mean that nothing was left out.
+    assert.ok(warnings.length > 0)
+    assert.deepEqual(new Set(warnings.map(({ id }) => id)), new Set(['import-is-undefined']))
+    atMost(47_500, partsOf(metafile))
   })
 
   it('costs at most 24 KiB of compressed upload for rollcall itself', async () => {
@@ -38,3 +49,9 @@ describe('the bundle of the worker', () => {
     assert.ok(parts.some(([file]) => file.endsWith('resolvers/edge-dns.ts')))
   })
 })
+
+function atMost(limit: number, parts: readonly [file: string, size: number][]): void {
+  const own = ownParts(parts)
+  const bytes = own.reduce((sum, [, size]) => sum + size, 0)
+  assert.ok(bytes <= limit, `${bytes} bytes: ${JSON.stringify(own.toSorted(([, a], [, b]) => b - a))}`)
+}
