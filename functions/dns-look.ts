@@ -2,14 +2,10 @@ import { RollcallError } from '../core/error.ts'
 import type { Observation } from '../core/member.ts'
 import {
   createAddressBook,
-  type DnsAnswer,
-  type DnsMessage,
   type DnsOptions,
   type DnsQuestion,
-  dnsError,
   membersOf,
   nameUnder,
-  readAnswer,
   reverseName,
 } from '../core/sources/dns.ts'
 import { type Finding, outcomeOf, together } from '../core/sources/outcome.ts'
@@ -22,27 +18,6 @@ export interface Nameservers {
   readonly ask: DnsClient
   /** The full names to try for a query, in order. */
   readonly namesFor: (query: string) => readonly string[]
-}
-
-/** The answer that `server` gives in `exchanged`; an ask that `signal` ended is `dns_timeout`. */
-export async function answerOf(
-  question: DnsQuestion,
-  server: string,
-  { exchanged, signal }: { exchanged: Promise<DnsMessage>; signal: AbortSignal },
-): Promise<DnsAnswer> {
-  try {
-    return readAnswer(question, await exchanged, server)
-  } catch (error) {
-    throw signal.aborted && !(error instanceof RollcallError) ? timeout(question, server) : error
-  }
-}
-
-/** Nobody answered in time. */
-export function timeout({ type, name }: DnsQuestion, server: string): RollcallError {
-  return dnsError(
-    'dns_timeout',
-    `an answer for ${type} ${name} from ${server} in time, got none: is it reachable from here?`,
-  )
 }
 
 const NOBODY: Finding = { members: [], flaws: [] }

@@ -41,6 +41,14 @@ export function decodeMessage(bytes: Buffer, id: number, server: string): DnsMes
   return message
 }
 
+/** Nobody answered in time. */
+export function timeout({ type, name }: DnsQuestion, server: string): RollcallError {
+  return dnsError(
+    'dns_timeout',
+    `an answer for ${type} ${name} from ${server} in time, got none: is it reachable from here?`,
+  )
+}
+
 /** What came is no answer. */
 export function malformed(server: string, got: string, cause?: unknown): RollcallError {
   return dnsError('dns_malformed', `a DNS message from ${server}, got ${got}`, { cause })

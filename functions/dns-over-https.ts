@@ -1,13 +1,13 @@
 import { RollcallError } from '../core/error.ts'
 import { type DnsMessage, type DnsQuestion, dnsError } from '../core/sources/dns.ts'
 import { readBody } from './body.ts'
-import { decodeMessage, encodeQuestion, malformed } from './dns-message.ts'
+import { decodeMessage, encodeQuestion, malformed, timeout } from './dns-message.ts'
 import type { SourceContext } from './resolvers/source.ts'
 
 const MAX_ANSWER_BYTES = 65_535
 const DNS_MESSAGE = 'application/dns-message'
 
-/** Sends one question over HTTPS (RFC 8484), with the id 0 for the sake of caches: the connection tells answers apart. */
+/** Sends one question over HTTPS (RFC 8484), with the id 0 for the sake of caches: the connection tells answers apart. An ask that `signal` ended is `dns_timeout`. */
 export async function exchangeByHttps(
   server: string,
   question: DnsQuestion,
@@ -30,7 +30,8 @@ export async function exchangeByHttps(
     if (bytes === undefined) throw malformed(server, `more than ${MAX_ANSWER_BYTES} bytes`)
     return decodeMessage(Buffer.from(bytes.buffer), 0, server)
   } catch (error) {
-    if (signal.aborted || error instanceof RollcallError) throw error
+    if (error instanceof RollcallError) throw error
+    if (signal.aborted) throw timeout(question, server)
     // Node says only `fetch failed`; its cause has the reason.
     const reason = String(error instanceof Error ? (error.cause ?? error) : error)
     throw dnsError(

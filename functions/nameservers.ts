@@ -6,10 +6,11 @@ import {
   type DnsQuestion,
   dnsError,
   isTruncated,
+  readAnswer,
 } from '../core/sources/dns.ts'
 import type { DnsClient } from './dns-client.ts'
-import { answerOf, type Nameservers, timeout } from './dns-look.ts'
-import { decodeMessage, encodeQuestion } from './dns-message.ts'
+import type { Nameservers } from './dns-look.ts'
+import { decodeMessage, encodeQuestion, timeout } from './dns-message.ts'
 import { exchangeByHttps } from './dns-over-https.ts'
 import type { SystemResolver } from './resolv-conf.ts'
 import type { SourceContext } from './resolvers/source.ts'
@@ -59,8 +60,12 @@ function createFailover({ servers, attempts, tryMs, context }: FailoverOptions):
 
   async function askOnce(server: string, question: DnsQuestion): Promise<DnsAnswer> {
     const trySignal = AbortSignal.any([signal, AbortSignal.timeout(tryMs)])
-    const exchanged = exchangeMessage(server, question, { ...context, signal: trySignal })
-    return await answerOf(question, server, { exchanged, signal: trySignal })
+    try {
+      const message = await exchangeMessage(server, question, { ...context, signal: trySignal })
+      return readAnswer(question, message, server)
+    } catch (error) {
+      throw trySignal.aborted && !(error instanceof RollcallError) ? timeout(question, server) : error
+    }
   }
 
   return async function ask(question) {

@@ -1,5 +1,5 @@
-import { type DnsOptions, dnsError, dnsOptionsSchema } from '../../core/sources/dns.ts'
-import { answerOf, lookUp, type Nameservers } from '../dns-look.ts'
+import { type DnsOptions, dnsError, dnsOptionsSchema, readAnswer } from '../../core/sources/dns.ts'
+import { lookUp, type Nameservers } from '../dns-look.ts'
 import { exchangeByHttps } from '../dns-over-https.ts'
 import type { Source, SourceContext } from './source.ts'
 
@@ -21,9 +21,9 @@ export async function httpsNameserver(
     throw dnsError('config', `an https:// server where there are no sockets, got ${server}`)
   }
   return {
-    ask: (question) => {
-      const exchanged = exchangeByHttps(server, question, { fetch, signal })
-      return answerOf(question, server, { exchanged, signal })
+    ask: async (question) => {
+      const message = await exchangeByHttps(server, question, { fetch, signal })
+      return readAnswer(question, message, server)
     },
     namesFor: (query) => [query],
   }
