@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { claim, type Lease, leftMs, listLeases, type RegistryClock, release, startClock } from '../../core/lease.ts'
+import {
+  claim,
+  isForgotten,
+  type Lease,
+  leftMs,
+  listLeases,
+  type RegistryClock,
+  release,
+  startClock,
+} from '../../core/lease.ts'
 
 const TTL = 30_000
 
@@ -159,6 +168,17 @@ describe('A registry that was away', () => {
     keepAlive(registry, ['a@h'], 2 * TTL)
     assert.deepEqual(registry.list(), { outcome: 'complete', members: [{ node: 'a@h', status: 'up', id: 'a@h' }] })
   })
+})
+
+test('a lease that has ended is kept for as long as an extension may bring it back', () => {
+  const clock = startClock(0)
+  const { write } = claim({ node: 'a@h', id: 'one' }, undefined, { clock, now: 0, ttlMs: TTL })
+  const lease = write?.lease as Lease
+  const later = { ...clock, lastWriteAt: 20_000 }
+  assert.ok(leftMs(lease, { clock: later, now: 31_000, ttlMs: TTL }) < 0)
+  assert.equal(isForgotten(lease, { clock: later, now: 31_000, ttlMs: TTL }), false)
+  assert.ok(leftMs(lease, { clock: later, now: 36_000, ttlMs: TTL }) > 0, 'nobody wrote for half a lease')
+  assert.equal(isForgotten(lease, { clock: { ...clock, lastWriteAt: 60_000 }, now: 60_000, ttlMs: TTL }), true)
 })
 
 test('whatever happens: no complete answer leaves out who renewed within its lease, or lists who was silent for three', () => {
