@@ -5,7 +5,6 @@ import {
   type DnsOptions,
   type DnsQuestion,
   dnsError,
-  isTruncated,
   readAnswer,
 } from '../core/sources/dns.ts'
 import type { DnsClient } from './dns-client.ts'
@@ -104,6 +103,6 @@ async function exchangeMessage(
     return decodeMessage(Buffer.from(buffer, byteOffset, byteLength), id, nameserver)
   }
   const message = await exchangeWith(server)
-  const isCut = server.startsWith('udp:') && isTruncated(message)
+  const isCut = server.startsWith('udp:') && message.flag_tc
   return isCut ? await exchangeWith(server.replace('udp:', 'tcp:')) : message
 }

@@ -54,6 +54,12 @@ export interface DnsMessage {
   readonly type?: 'query' | 'response' | undefined
   /** The second 16 bits of the header, RFC 1035 section 4.1.1. */
   readonly flags?: number | undefined
+  /** Of these: the answer was cut to fit its packet. */
+  readonly flag_tc?: boolean | undefined
+  /** The server speaks for the zone. */
+  readonly flag_aa?: boolean | undefined
+  /** The server looks further. */
+  readonly flag_ra?: boolean | undefined
   readonly questions?: readonly { readonly name: string; readonly type: string }[] | undefined
   readonly answers?: readonly DnsRecord[] | undefined
   readonly authorities?: readonly DnsRecord[] | undefined
@@ -80,9 +86,6 @@ export interface DnsAnswer {
   readonly additionals: readonly DnsRecord[]
 }
 
-const AUTHORITATIVE = 0x0400
-const TRUNCATED = 0x0200
-const RECURSION_AVAILABLE = 0x0080
 const NXDOMAIN = 3
 const RCODES: Readonly<Record<number, string>> = { 1: 'FORMERR', 2: 'SERVFAIL', 4: 'NOTIMP', 5: 'REFUSED' }
 
@@ -95,11 +98,6 @@ export function dnsError(
   return new RollcallError(code, `[dns] expected ${sentence}`, options)
 }
 
-/** Whether the answer was cut to fit its packet. */
-export function isTruncated({ flags = 0 }: DnsMessage): boolean {
-  return (flags & TRUNCATED) !== 0
-}
-
 /** Whether `text` can be asked for: RFC 1035 sizes, printable ASCII. */
 export function isDnsName(text: string): boolean {
   return DNS_NAME.test(text) && text.length <= (text.endsWith('.') ? 254 : 253)
@@ -110,7 +108,7 @@ export function isDnsName(text: string): boolean {
  * Throws when it is no answer: `dns_servfail`, `dns_refused` and the like, `dns_lame`, `dns_alias_loop`, `dns_malformed`.
  */
 export function readAnswer(question: DnsQuestion, message: DnsMessage, server: string): DnsAnswer {
-  const { type, flags = 0, questions = [], answers = [], authorities = [], additionals = [] } = message
+  const { type, flags = 0, questions = [], answers = [], additionals = [] } = message
   const fail = (code: string, got: string) =>
     dnsError(code, `${question.type} ${question.name} from ${server}, got ${got}`)
   const [echo] = questions
@@ -123,7 +121,7 @@ export function readAnswer(question: DnsQuestion, message: DnsMessage, server: s
     const name = RCODES[rcode] ?? `RCODE_${rcode}`
     throw fail(`dns_${name.toLowerCase()}`, `${name}: does this server serve the name? (dig tells more)`)
   }
-  const truncated = isTruncated(message) ? [`[dns] the answer for ${question.type} ${question.name} is truncated`] : []
+  const truncated = message.flag_tc ? [`[dns] the answer for ${question.type} ${question.name} is truncated`] : []
   const nobody = { hosts: [], flaws: truncated, additionals }
   // With aliases NXDOMAIN is about the last of them (RFC 6604).
   if (rcode === NXDOMAIN) return nobody
@@ -141,7 +139,7 @@ export function readAnswer(question: DnsQuestion, message: DnsMessage, server: s
     const [alias] = recordsOf(answers, name, 'CNAME')
     if (alias === undefined) {
       if (name !== question.name) return { ...nobody, alias: name }
-      if (truncated.length === 0 && isLame(flags, authorities)) {
+      if (truncated.length === 0 && isLame(message)) {
         throw fail(
           'dns_lame',
           'a referral to other servers: set `server` to one that resolves, or that serves the zone',
@@ -204,9 +202,9 @@ function hostIn({ type, data }: DnsRecord): string | undefined {
 
 // No records is NODATA only from a server that speaks for the zone or looks further (RFC 2308 section 2.2).
 // A referral looks the same but for its NS records; read as NODATA it would empty the mesh.
-function isLame(flags: number, authorities: readonly DnsRecord[]): boolean {
+function isLame({ flag_aa, flag_ra, authorities = [] }: DnsMessage): boolean {
   if (authorities.some(({ type }) => type === 'SOA')) return false
-  return (flags & (AUTHORITATIVE | RECURSION_AVAILABLE)) === 0 || authorities.some(({ type }) => type === 'NS')
+  return !(flag_aa || flag_ra) || authorities.some(({ type }) => type === 'NS')
 }
 
 function isSameName(a: string, b: string): boolean {
