@@ -25,7 +25,7 @@ const MEMORY_SLACK_BYTES = 32 * 1024 * 1024
 const SETTLING_MS = 30_000
 
 /** The processes of a world by what they are and where, such as `sidecar app@10.77.0.1`. named is not ours. */
-export function processesOf({ nodes, function: served }: World): Map<string, number> {
+function processesOf({ nodes, function: served }: World): Map<string, number> {
   const all = nodes.flatMap(({ name, kind, pids }) =>
     [...pids].map(([part, pid]) => [`${programOf({ kind }, part)} ${name}`, pid] as const),
   )

@@ -111,14 +111,11 @@ async function main(): Promise<void> {
   }
   const { forMs, everyMs, seed } = given
   const ending = new AbortController()
-  const interrupted = new AbortController()
-  // Before the network is made, which else ends the process at a signal. Ctrl-C ends the other programs as well: no more is learnt of them.
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(name, () => {
-      interrupted.abort()
-      ending.abort()
-    })
-  }
+  const { promise: interrupted, resolve: interrupt } = Promise.withResolvers<'interrupted'>()
+  // Until there is something to tell.
+  let onSignal = (): void => process.exit(1)
+  // Before the network is made, which else ends the process at a signal.
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => onSignal())
   print(`seed ${seed}: ${forMs / 60_000} minutes with a fault every ${everyMs} ms`)
   const world = await createWorld({ erlang: 5, members: 10 })
   try {
@@ -130,39 +127,41 @@ async function main(): Promise<void> {
     const story: Story = { faults: new Map(), peaks: new Map(), died: new Set(), broken: [] }
     const startedAt = performance.now()
     const looking = new AbortController()
-    interrupted.signal.addEventListener('abort', () => looking.abort())
+    onSignal = () => {
+      ending.abort()
+      looking.abort()
+      interrupt('interrupted')
+    }
     const timer = globalThis.setTimeout(() => ending.abort(), forMs)
     const minutes = setInterval(() => report(startedAt, { watch, story }), 60_000)
-    const onlooker = lookOn({ watch, census, story }, { stop: () => ending.abort(), signal: looking.signal })
-    // Without its eyes it would go on for nothing.
-    onlooker.catch((error: unknown) => {
-      story.broken.push(error)
-      ending.abort()
-    })
-    await goThrough({ world, watch, story }, { everyMs, seed, signal: ending.signal })
+
+    async function soak(): Promise<void> {
+      const onlooker = lookOn({ watch, census, story }, { stop: () => ending.abort(), signal: looking.signal })
+      // Without its eyes it would go on for nothing.
+      onlooker.catch(() => ending.abort())
+      await goThrough({ world, watch, story }, { everyMs, seed, signal: ending.signal })
+      await until('the mesh to be whole at the end', isWhole)
+      await census.settled()
+      looking.abort()
+      await onlooker
+    }
+
+    // Ctrl-C ends the other programs as well: what is under way may then never end, and what broke tells nothing.
+    const soaked = soak().catch((error: unknown) => void story.broken.push(error))
+    const isEarly = (await Promise.race([soaked, interrupted])) === 'interrupted'
     clearTimeout(timer)
-    try {
-      if (!interrupted.signal.aborted) {
-        await until('the mesh to be whole at the end', isWhole)
-        await census.settled()
-      }
-    } catch (error) {
-      story.broken.push(error)
-    }
     clearInterval(minutes)
-    looking.abort()
-    await onlooker.catch(() => undefined)
     await summarise({ watch, census, story })
-    if (interrupted.signal.aborted) {
-      print('\nended early')
-      story.broken.length = 0
-    }
+    if (isEarly) story.broken.length = 0
+    if (isEarly) print('\nended early')
     for (const error of story.broken) console.error(error)
     const isSound = watch.wrong.length + watch.late.length + story.died.size + story.broken.length === 0
     process.exitCode = isSound ? 0 : 1
   } finally {
     await world.end()
   }
+  // After a signal something may still wait for a program that has ended.
+  process.exit()
 }
 
 await main()

@@ -4,7 +4,7 @@ import type { Fault } from './faults.ts'
 import type { ChaosNode, Loss } from './node.ts'
 import { INTERVAL_MS, POLICY, TICK_TIME_S } from './settings.ts'
 
-/** How long after the last fault at one of its ends a link may take to be there: what the simulator states. */
+/** How long a link may take to be there after the last fault at one of its ends, or after it was lost in the aftermath: what the simulator states. */
 export const BOUND_MS = healingMs({ policy: POLICY, intervalMs: INTERVAL_MS })
 
 // A socket that was long without an answer sends again late; the tick may have ended its link by then.
@@ -32,11 +32,13 @@ export interface Watch {
   readonly wrong: readonly Loss[]
   /** Links that were not there in time, each told once. */
   readonly late: readonly string[]
-  /** The longest that a link was seen missing after the last fault at its ends, ms, by the kind of that fault. */
+  /** The longest that a link was seen missing when its time ran, ms, by the kind of the last fault at its ends. */
   readonly longestMs: ReadonlyMap<string, number>
 }
 
-/** Begins to watch a mesh that is whole. */
+const pairOf = (a: NodeName, b: NodeName) => [a, b].sort().join(' ')
+
+/** Begins to watch a mesh. */
 export function createWatch(nodes: readonly ChaosNode[]): Watch {
   const episodes = new Set<Episode>()
   const explained = new Map<string, number>()
@@ -45,6 +47,8 @@ export function createWatch(nodes: readonly ChaosNode[]): Watch {
   const longestMs = new Map<string, number>()
   const erlang = nodes.filter(({ kind }) => kind === 'erlang').map(({ name }) => name)
   const startedAt = Date.now()
+  // When either end last saw a link go that a fault explains: in its aftermath that is later than its end.
+  const lostAt = new Map<string, number>()
   // The last that ended at each node.
   const lastAt = new Map<NodeName, Episode>()
 
@@ -61,8 +65,13 @@ export function createWatch(nodes: readonly ChaosNode[]): Watch {
 
   function judge(loss: Loss): void {
     const cause = explain(loss)
-    if (cause === undefined) wrong.push(loss)
-    else explained.set(cause, (explained.get(cause) ?? 0) + 1)
+    if (cause === undefined) {
+      wrong.push(loss)
+      return
+    }
+    explained.set(cause, (explained.get(cause) ?? 0) + 1)
+    const pair = pairOf(loss.by, loss.of)
+    lostAt.set(pair, Math.max(loss.at, lostAt.get(pair) ?? 0))
   }
 
   /** The later of the last faults at both ends. */
@@ -73,7 +82,7 @@ export function createWatch(nodes: readonly ChaosNode[]): Watch {
 
   function noteMissing(a: NodeName, b: NodeName, now: number): void {
     const episode = lastFault(a, b)
-    const since = episode?.endedAt ?? startedAt
+    const since = Math.max(episode?.endedAt ?? startedAt, lostAt.get(pairOf(a, b)) ?? 0)
     const kind = episode?.fault.kind ?? 'nothing'
     const ms = now - since
     longestMs.set(kind, Math.max(ms, longestMs.get(kind) ?? 0))

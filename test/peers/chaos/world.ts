@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Named, startNamed } from '../named.ts'
@@ -37,16 +38,20 @@ export async function createWorld(counts: { erlang: number; members: number }): 
   const network = createNetwork(count + 2)
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-chaos-'))
   const ends: (() => Promise<unknown>)[] = []
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
   let disk: Disk | undefined
   async function end(): Promise<void> {
     await Promise.all(ends.map((stop) => stop()))
     disk?.remove()
     network.remove()
-    await rm(folder, { recursive: true, force: true })
+    process.off('exit', removeFolder)
+    removeFolder()
   }
 
   try {
     disk = await mountDisk(join(folder, 'disk'))
+    // After the disk in it, which goes in the same way.
+    process.once('exit', removeFolder)
     const states = disk.folder
     const hosts = network.hosts.slice(0, count)
     const [dnsHost, functionHost] = network.hosts.slice(count)
