@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Observation } from '../../core/member.ts'
-import { dialWait } from '../../core/penalty.ts'
+import { decayedPenalty, dialWait, raisedPenalty } from '../../core/penalty.ts'
 import { type Plan, type PlanInput, plan } from '../../core/plan.ts'
 import { defaultPolicy } from '../../core/policy.ts'
 import type { State } from '../../core/state.ts'
@@ -125,6 +125,16 @@ describe('answers', () => {
   })
 })
 
+test('a new node under an old name is dialled by its name, where its source says no more: not where its predecessor was', () => {
+  const mesh = agent()
+  const address = { host: 'n2.internal', port: 9_000 }
+  mesh.round([SELF, { node: 'n2@h', status: 'up', id: 'one', address }])
+  mesh.now += mesh.intervalMs
+  assert.deepEqual(mesh.decide({ dns: [SELF, { node: 'n2@h', status: 'up', id: 'two' }] }).connect, [
+    { node: 'n2@h', attempt: 1, reason: 'new' },
+  ])
+})
+
 describe('doubt', () => {
   const without = (...nodes: string[]) => names(10).filter((node) => !nodes.includes(node))
   const isDoubted = (mesh: ReturnType<typeof agent>) => mesh.plan.topologies.web?.sources.dns?.doubted === true
@@ -149,6 +159,13 @@ describe('doubt', () => {
     assert.equal(isDoubted(mesh), true, '250 s after the last of them')
     mesh.rounds(10, names(10))
     assert.equal(isDoubted(mesh), false)
+  })
+
+  test('is raised by an answer that lists this node alone, however often it is given', () => {
+    const mesh = agent()
+    mesh.form(names(4))
+    mesh.rounds(100, [SELF])
+    assert.deepEqual([mesh.cuts, isDoubted(mesh)], [[], true])
   })
 
   test('two nodes that are brought back an hour apart raise none', () => {
@@ -307,6 +324,15 @@ test('a topology and a source may be called as what every object of JavaScript h
     ['n2@h'],
   )
   assert.equal(made.state.topologies['constructor']?.clock, 0)
+})
+
+test('however long a peer was dead, three half-lives after that it waits for less than a second', () => {
+  let penalty = 0
+  for (let dial = 1; dial <= 1_000; dial++) {
+    penalty = raisedPenalty(decayedPenalty({ penalty, penaltyAt: 0 }, 5_000, 60_000))
+  }
+  const later = raisedPenalty(decayedPenalty({ penalty, penaltyAt: 0 }, 180_000, 60_000))
+  for (const peer of names(50)) assert.ok(dialWait(later, 10_000, { self: SELF, peer, attempt: 1_000 }) < 1_000)
 })
 
 test('a topology whose source failed from the beginning is not formed while nobody is linked', () => {

@@ -356,7 +356,7 @@ const standing = inFile('core/standing.ts', [
     put: 'node in missing',
   },
   {
-    wrong: 'a removed node that one source lists again is cut',
+    wrong: 'a removal stands though one of its sources lists the node again',
     find: 'all.every(({ missing, doubted })',
     put: 'all.some(({ missing, doubted })',
   },

@@ -47,7 +47,8 @@ function readArguments(): Given | undefined {
   if (values.help) return undefined
   const all = mutants.map((mutant, index) => ({ number: index + 1, mutant }))
   const only = new Set(values.only.split(',').filter((text) => text !== ''))
-  const chosen = all.filter(({ number }) => only.size === 0 || only.delete(String(number)))
+  const isEach = only.size === 0
+  const chosen = all.filter(({ number }) => isEach || only.delete(String(number)))
   if (only.size > 0) {
     throw new Error(`[mutants] expected --only with numbers from 1 to ${all.length}, got ${[...only].join()}`)
   }
