@@ -195,12 +195,7 @@ describe('a mesh of real processes on 15 hosts', { skip, timeout: 900_000 }, () 
   test('SIGSTOP, and a cable that is out for longer than any tick time, cost the links of their hosts', async (t) => {
     const faults = [stopped(on(4), 'erl'), stopped(on(5), 'agent'), stopped(on(14), 'agent'), unplugged(on(12))]
     const lost = await strike(t, { faults, felt: () => setTimeout(LONG_FAULT_MS) })
-    assert.deepEqual(
-      Object.keys(lost)
-        .filter((kind) => kind !== 'global')
-        .sort(),
-      ['SIGSTOP of erl', 'SIGSTOP of member', 'link down'],
-    )
+    for (const kind of ['SIGSTOP of erl', 'SIGSTOP of member', 'link down']) assert.ok(lost[kind], JSON.stringify(lost))
   })
 
   test('at the end each agent has all it wants, believes its sources and has no more memory than it had', async () => {

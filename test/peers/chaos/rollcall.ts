@@ -35,7 +35,8 @@ export async function startRollcall(args: readonly string[], options: RollcallOp
   // No epmd of somebody else's choosing.
   const env = { ...process.env, ERL_EPMD_PORT: undefined, ERL_EPMD_ADDRESS: undefined }
   const child = spawn(program, rest, { stdio: ['ignore', 'ignore', 'pipe'], env })
-  const ended = once(child, 'exit')
+  // Its last lines come after its end.
+  const ended = once(child, 'close')
   const lines: string[] = []
   const up = Promise.withResolvers<void>()
   createInterface(child.stderr).on('line', (line) => {
