@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { agent, names } from '../core/rounds.ts'
+import { believedCuts } from './invariants/believed-cuts.ts'
 import { dialRate } from './invariants/dial-rate.ts'
 import { silentSources } from './invariants/silent-sources.ts'
 import { run } from './run.ts'
@@ -87,4 +88,30 @@ describe('found by the simulator', () => {
       assert.equal(world.beam.links(N3).size, SIX.length - 1)
     })
   }
+
+  // Seed 667098804, 12 nodes, 1 hour: State holds nothing about who is forgotten, so nobody knows that the source ever listed it.
+  test('a source that fails has no say about a node that was forgotten and came back meanwhile', async () => {
+    const { violations, world } = await run(
+      {
+        name: 'forgotten while a source fails',
+        about:
+          'a node dies and is unlisted while one of two sources fails; it comes back, and is left out by the other',
+        nodes: SIX,
+        sources: { dns: {}, registry: { saysLeaving: true, givesIds: true } },
+        steps: [
+          { at: 2 * MINUTE, do: 'source', source: 'dns', fault: { kind: 'error' }, forMs: 30 * MINUTE },
+          { at: 3 * MINUTE, do: 'powerOff', node: N3, unlistMs: 10 * SECOND },
+          { at: 12 * MINUTE, do: 'start', node: N3 },
+          { at: 15 * MINUTE, do: 'delist', nodes: [N3] },
+        ],
+        durationMs: 20 * MINUTE,
+      },
+      { seed: 1, invariants: [believedCuts, silentSources] },
+    )
+    assert.deepEqual(violations, [])
+    const removals = world.history.tail(Infinity).filter((line) => line.endsWith(` member_absent ${N3}`))
+    // Its own agent has its State of before, holds, and so disputes what the others want.
+    assert.equal(removals.length, SIX.length - 1)
+    assert.equal(world.beam.links(N3).size, SIX.length - 1)
+  })
 })

@@ -29,7 +29,7 @@ export interface SourceTold {
   at: number
   /** Its last answer, as it was given. */
   members: readonly Member[] | undefined
-  /** Whom it named. */
+  /** Whom it named, and who is not forgotten since. */
   listed: ReadonlySet<NodeName>
   /** Whom it called leaving, and not up since. */
   readonly leaving: Set<NodeName>
@@ -50,10 +50,14 @@ export function createTold(confirmMs: number): Told {
 
   /** What is known of a node ends with it, that it was brought back once too. */
   function forget(node: NodeName): void {
-    for (const { left, leaving, returned } of sources.values()) {
-      left.delete(node)
-      leaving.delete(node)
-      returned.delete(node)
+    for (const source of sources.values()) {
+      source.left.delete(node)
+      source.leaving.delete(node)
+      source.returned.delete(node)
+      // One that fell silent still lists whom the others have left out for long; its next answer is news, whatever it names.
+      if (source.outcome !== 'failed' || !source.listed.has(node)) continue
+      source.listed = new Set([...source.listed].filter((listed) => listed !== node))
+      source.members = undefined
     }
   }
 
