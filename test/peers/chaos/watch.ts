@@ -38,7 +38,7 @@ export interface Watch {
 
 const pairOf = (a: NodeName, b: NodeName) => [a, b].sort().join(' ')
 
-/** Begins to watch a mesh. */
+/** Watches a mesh. It counts from when that is whole for the first time. */
 export function createWatch(nodes: readonly ChaosNode[]): Watch {
   const episodes = new Set<Episode>()
   const explained = new Map<string, number>()
@@ -46,7 +46,7 @@ export function createWatch(nodes: readonly ChaosNode[]): Watch {
   const late = new Map<string, string>()
   const longestMs = new Map<string, number>()
   const erlang = nodes.filter(({ kind }) => kind === 'erlang').map(({ name }) => name)
-  const startedAt = Date.now()
+  let formedAt: number | undefined
   // When either end last saw a link go that a fault explains: in its aftermath that is later than its end.
   const lostAt = new Map<string, number>()
   // The last that ended at each node.
@@ -82,7 +82,7 @@ export function createWatch(nodes: readonly ChaosNode[]): Watch {
 
   function noteMissing(a: NodeName, b: NodeName, now: number): void {
     const episode = lastFault(a, b)
-    const since = Math.max(episode?.endedAt ?? startedAt, lostAt.get(pairOf(a, b)) ?? 0)
+    const since = Math.max(episode?.endedAt ?? formedAt ?? now, lostAt.get(pairOf(a, b)) ?? 0)
     const kind = episode?.fault.kind ?? 'nothing'
     const ms = now - since
     longestMs.set(kind, Math.max(ms, longestMs.get(kind) ?? 0))
@@ -103,13 +103,17 @@ export function createWatch(nodes: readonly ChaosNode[]): Watch {
     const able = nodes.filter(({ name }) => !troubled.has(name))
     const seen = await Promise.all(able.map(async (node) => [node.name, await node.links()] as const))
     // Later than the links, so that none that is missing there is missing here.
-    for (const losses of await Promise.all(able.map((node) => node.takeLosses()))) losses.forEach(judge)
+    const losses = await Promise.all(able.map((node) => node.takeLosses()))
     const now = Date.now()
     const missing: [NodeName, NodeName][] = []
     for (const [name, links] of seen) {
       for (const other of able) if (other.name !== name && !links.has(other.name)) missing.push([name, other.name])
     }
-    for (const [a, b] of missing) noteMissing(a, b, now)
+    if (formedAt !== undefined) {
+      for (const loss of losses.flat()) judge(loss)
+      for (const [a, b] of missing) noteMissing(a, b, now)
+    }
+    if (missing.length === 0) formedAt ??= now
     const incomplete = new Set(missing.flat())
     for (const episode of episodes) clear(episode, incomplete, now)
     return missing.map(([a, b]) => `${a}: ${b}`)
