@@ -23,10 +23,11 @@ export async function exchangeByHttps(
       redirect: 'manual',
       signal,
     })
+    // Also of what is refused below: unread it would keep its connection.
+    const bytes = await readBody(response.body, MAX_ANSWER_BYTES)
     if (response.status !== 200) throw refusedByHttp(server, response)
     const type = response.headers.get('content-type') ?? 'no content type'
     if (type.split(';')[0]?.trim().toLowerCase() !== DNS_MESSAGE) throw malformed(server, type)
-    const bytes = await readBody(response.body, MAX_ANSWER_BYTES)
     if (bytes === undefined) throw malformed(server, `more than ${MAX_ANSWER_BYTES} bytes`)
     return decodeMessage(Buffer.from(bytes.buffer), 0, server)
   } catch (error) {
