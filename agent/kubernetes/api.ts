@@ -76,7 +76,7 @@ export function createApi({ options, namespace, context, surroundings, clock }: 
       const asked = { part: 'kubernetes', target, headers, ...limits }
       const answer = await reached(() => send(asked, { ...context, fetch, signal }), { target, signal })
       if (answer.status !== 200) throw refused(answer, 'list')
-      requireJson(answer)
+      if (!isJson(answer)) throw noJson(answer)
       return readPage(parseJson(answer.text), kind)
     },
 
@@ -88,12 +88,10 @@ export function createApi({ options, namespace, context, surroundings, clock }: 
       const { status, body } = response
       const receivedAt = context.now()
       const answer = { part: 'kubernetes', target, status, headers: response.headers, sentAt, receivedAt }
-      if (status !== 200) {
-        const text = await reached(() => readStart(body ?? empty(), MAX_REFUSAL_BYTES), { target, signal })
-        throw refused({ ...answer, text }, 'watch')
-      }
-      requireJson(answer)
-      return eventsOf(body ?? empty())
+      if (status === 200 && isJson(answer)) return eventsOf(body ?? empty())
+      // Unread it would keep its connection, whatever was wrong with it.
+      const text = await reached(() => readStart(body ?? empty(), MAX_REFUSAL_BYTES), { target, signal })
+      throw status === 200 ? noJson(answer) : refused({ ...answer, text }, 'watch')
     },
 
     close: () => connection?.close(),
@@ -125,11 +123,14 @@ async function* eventsOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<WatchE
 
 async function* empty(): AsyncGenerator<Uint8Array> {}
 
-function requireJson({ headers, target }: Pick<HttpAnswer, 'headers' | 'target'>): void {
-  const type = headers.get('content-type') ?? 'no content type'
-  if (type.startsWith('application/json')) return
-  const message = `[kubernetes] expected JSON from ${target}, got ${type.slice(0, 80)}: is it a Kubernetes API server?`
-  throw new RollcallError('bad_answer', message)
+function isJson({ headers }: Pick<HttpAnswer, 'headers'>): boolean {
+  return headers.get('content-type')?.startsWith('application/json') === true
+}
+
+function noJson({ headers, target }: Pick<HttpAnswer, 'headers' | 'target'>): RollcallError {
+  const type = headers.get('content-type')?.slice(0, 80) ?? 'no content type'
+  const message = `[kubernetes] expected JSON from ${target}, got ${type}: is it a Kubernetes API server?`
+  return new RollcallError('bad_answer', message)
 }
 
 function failure(code: string, cause: unknown, wanted: string, advice: string): RollcallError {

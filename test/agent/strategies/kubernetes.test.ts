@@ -839,6 +839,21 @@ describe('what is no answer', limits, () => {
     assert.equal((await errorOf(look())).code, 'bad_answer')
   })
 
+  test('fails a watch, and its connection is closed, when it is a page without end', async (t) => {
+    const { watch, server } = await setUp(t)
+    const { promise: closed, resolve: close } = Promise.withResolvers<void>()
+    server.fault((request, response) => {
+      server.fault((asked, page) => {
+        asked.socket.once('close', close)
+        page.writeHead(200, { 'Content-Type': 'text/html' })
+        flooding()(asked, page)
+      })
+      answering(listOf(slice('app-a', [1])))(request, response)
+    })
+    await watch().hears(/^failed bad_answer$/)
+    await closed
+  })
+
   for (const [what, line] of Object.entries({
     HTML: '<html>\n',
     'another type of event': '{"type":"PATCHED","object":{}}\n',
