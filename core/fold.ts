@@ -42,7 +42,9 @@ export function fold(source: SourceState, observation: Observation, context: Fol
   }
   const members = tooMany ? observation.members.slice(0, policy.maxMembers) : observation.members
   if (!repeatsLastAnswer(source, members)) readAnswer(source, members, { ...context, complete })
-  const doubt = complete ? doubtOf(source, context) : undefined
+  // Of a partial answer too: when the next complete one comes, who was brought back may be dead and forgotten.
+  const found = doubtOf(source, context)
+  const doubt = complete ? found : undefined
   noteDoubt(source, doubt, emit)
   if (complete) {
     const elapsedMs = Math.min(source.at - (source.answeredAt ?? source.at), intervalMs)

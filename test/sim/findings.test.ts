@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { agent, names } from '../core/rounds.ts'
+import type { Member } from '../../core/member.ts'
+import { agent, members, names } from '../core/rounds.ts'
 import { believedCuts } from './invariants/believed-cuts.ts'
 import { dialRate } from './invariants/dial-rate.ts'
 import { silentSources } from './invariants/silent-sources.ts'
@@ -113,5 +114,29 @@ describe('found by the simulator', () => {
     // Its own agent has its State of before, holds, and so disputes what the others want.
     assert.equal(removals.length, SIX.length - 1)
     assert.equal(world.beam.links(N3).size, SIX.length - 1)
+  })
+
+  // Seed 740908600, 19 nodes, 2.5 hours: of three that a partial answer brought back one was gone before the next whole answer.
+  test('a source is doubted for two that it brought back, though a third has left before its next whole answer', () => {
+    const mesh = agent()
+    mesh.form(names(10))
+    const all = members(names(10))
+    const [gone] = members(['n4@h']) as [Member]
+    const others = all.filter(({ node }) => node !== gone.node)
+    function partial(listed: Member[]): void {
+      mesh.now += mesh.intervalMs
+      const { intervalMs, policy, now: at } = mesh
+      const observations = [{ source: 'dns', at, outcome: 'partial' as const, members: listed, reason: 'a part' }]
+      mesh.decide({}, { topologies: { web: { sources: ['dns'], intervalMs, policy, observations } } })
+    }
+    mesh.round(names(10).filter((node) => !['n2@h', 'n3@h', 'n4@h'].includes(node)))
+    partial(all)
+    partial([...others, { ...gone, status: 'leaving' }])
+    mesh.links.delete(gone.node)
+    mesh.alive.delete(gone.node)
+    partial(others)
+    assert.ok(mesh.eventTypes().includes('member_forgotten'))
+    mesh.round(others.filter(({ node }) => node !== 'n9@h'))
+    assert.equal(mesh.plan.topologies.web?.sources.dns?.doubted, true)
   })
 })
