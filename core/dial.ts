@@ -108,8 +108,11 @@ export function sortOutUnlinked(view: View, unlinked: Map<NodeName, Unlinked>, b
   const isLoss = (node: NodeName) => {
     return isLost(before.peers[node]) && !fresh.has(node) && !renewed.has(node) && !isLeaving(node)
   }
-  // Lost together with too many others: that was us, not them.
-  const blameless = without.filter(isLoss).length > Math.max(1, Math.floor(policy.budget * view.members))
+  // Lost together with too many others: that was us, not them. But those who take this node out would at once be dialled again, and take
+  // it out again, many times a second: what happens anew before a penalty would have faded is no accident.
+  const isMass = without.filter(isLoss).length > Math.max(1, Math.floor(policy.budget * view.members))
+  const blameless = isMass && state.clock - (state.blamelessClock ?? -Infinity) >= policy.halfLife
+  if (blameless) state.blamelessClock = state.clock
   function settle(node: NodeName): Settled {
     const peer = (!renewed.has(node) && before.peers[node]) || { attempt: 0 }
     if (!isLoss(node)) return settleDial(node, peer, view, draft)

@@ -26,6 +26,8 @@ export interface TopologyState {
   removed: NodeName[]
   /** When each removal within `confirm` was decided. */
   removalClocks: number[]
+  /** When so many links were last lost at once that none of them was blamed. */
+  blamelessClock?: number
   /** Conditions that were reported and still hold, so that each is an event once. */
   reported: ('guard' | 'self_not_listed' | 'source_blocks_removal')[]
 }
@@ -164,6 +166,7 @@ const stateSchema = z.object({
       formed: z.boolean(),
       removed: z.array(node),
       removalClocks: z.array(time),
+      blamelessClock: maybeTime,
       reported: z.array(z.enum(['guard', 'self_not_listed', 'source_blocks_removal'])),
       sources: z.record(
         z.string(),

@@ -135,6 +135,22 @@ describe('how discovery fails', () => {
     assert.equal(mesh.decide({ dns: names(1_000) }).connect.length, defaultPolicy.dialsPerRound)
   })
 
+  test('F13 links that are lost at once again and again are dialled ever less often', () => {
+    const mesh = agent()
+    mesh.form(names(5))
+    let dials = 0
+    for (let round = 0; round < 1_400; round++) {
+      mesh.links.clear()
+      mesh.now += 20
+      const { connect } = mesh.decide({ dns: 'silent' })
+      for (const { node } of connect) mesh.links.add(node)
+      dials += connect.length
+      mesh.now += 20
+      mesh.decide({ dns: 'silent' })
+    }
+    assert.ok(dials >= 4 && dials <= 4 * 16, `${dials} dials of four peers in 56 s`)
+  })
+
   test('F14 an answer older than one that was counted is no news', () => {
     const mesh = agent()
     mesh.form(names(5))

@@ -449,6 +449,11 @@ const dial = inFile('core/dial.ts', [
     put: 'const blameless = false && ',
   },
   {
+    wrong: 'links that are all lost at once are never blamed, however often',
+    find: ' && state.clock - (state.blamelessClock ?? -Infinity) >= policy.halfLife',
+    put: '',
+  },
+  {
     wrong: 'a newly listed node is taken for a lost one',
     find: ' && !fresh.has(node)',
     put: '',
