@@ -10,14 +10,14 @@ export interface Told {
   readonly sources: Map<string, SourceTold>
   /** Decided to go, and not named since. */
   readonly removed: Set<NodeName>
-  /** When each removal was decided, in ms since the run began. */
+  /** When each removal was decided, in ms that were observed by then: a clock that jumps adds an interval at most. */
   removedAt: { node: NodeName; at: number }[]
   /** Takes in what a plan was given. */
   hear(input: PlanInput, at: number): void
   /** Takes in which sources the plan doubts: who was removed by what such a source left out is not, for now. */
   doubt(plan: Plan): void
   /** Takes in what the plan decided. */
-  note(plan: Plan, at: number): void
+  note(plan: Plan): void
   /** The sources that know a node. */
   knowers(node: NodeName): SourceTold[]
   known(): Set<NodeName>
@@ -47,6 +47,8 @@ export interface SourceTold {
 export function createTold(confirmMs: number): Told {
   const sources = new Map<string, SourceTold>()
   const removed = new Set<NodeName>()
+  let observedMs = 0
+  let heardAt: number | undefined
 
   /** What is known of a node ends with it, that it was brought back once too. */
   function forget(node: NodeName): void {
@@ -98,7 +100,10 @@ export function createTold(confirmMs: number): Told {
     removedAt: [],
 
     hear(input, at) {
-      told.removedAt = told.removedAt.filter((each) => at - each.at < confirmMs)
+      const [elapsedMs, intervals] = [input.now - (heardAt ?? input.now), Object.values(input.topologies)]
+      observedMs += Math.min(Math.max(0, elapsedMs), ...intervals.map(({ intervalMs }) => intervalMs))
+      heardAt = input.now
+      told.removedAt = told.removedAt.filter((each) => observedMs - each.at < confirmMs)
       const links = new Set(input.links)
       for (const source of sources.values()) {
         // A clock that was set back: what was said is from now, at the latest.
@@ -117,12 +122,12 @@ export function createTold(confirmMs: number): Told {
       }
     },
 
-    note({ events }, at) {
+    note({ events }) {
       for (const { type, node } of events) {
         if (node === undefined) continue
         if (type === 'member_absent') {
           removed.add(node)
-          told.removedAt.push({ node, at })
+          told.removedAt.push({ node, at: observedMs })
         }
         if (type === 'member_forgotten') forget(node)
       }

@@ -38,7 +38,7 @@ function keepTold({ time }: World, judges: readonly Judge[]): Witness {
       told.hear(input, time.now())
       told.doubt(plan)
       for (const judge of judges) judge(told, agent, input, plan)
-      told.note(plan, time.now())
+      told.note(plan)
     },
   }
 }

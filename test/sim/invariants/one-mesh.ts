@@ -17,7 +17,7 @@ export const oneMesh: Invariant = {
         const lacking = agent === undefined ? [] : links.lacking(healingMs(agent))
         if (lacking.length === 0) return
         const component = components(world)
-        const apart = lacking.find(([a, b]) => component.get(a) !== component.get(b))
+        const apart = lacking.find(([a, b]) => component.get(a) !== component.get(b) && !isDialling(world, a, b))
         if (apart === undefined) return
         const [self, node] = apart
         const plan = world.agents.get(self)?.plan
@@ -25,6 +25,11 @@ export const oneMesh: Invariant = {
       },
     }
   },
+}
+
+/** What it has just learned is on its way. */
+function isDialling({ agents }: World, self: NodeName, peer: NodeName): boolean {
+  return agents.get(self)?.plan?.state.peers[peer]?.dialledAt !== undefined
 }
 
 function components({ machines, beam }: World): Map<NodeName, NodeName> {
