@@ -80,14 +80,18 @@ export function createAsker(
       controller.abort()
     }, limitMs)
     try {
-      loaded ??= await load()
-      if (loaded.look === undefined) throw new TypeError(`source ${kind} cannot be asked here`)
-      return await Promise.race([loaded.look(options, { ...context, source: id, signal: controller.signal }), overdue])
+      return await Promise.race([lookWith(controller.signal), overdue])
     } catch (error) {
       return { source: id, at: now(), outcome: 'failed', error: describeError(error) }
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  async function lookWith(signal: AbortSignal): Promise<Observation> {
+    loaded ??= await load()
+    if (loaded.look === undefined) throw new TypeError(`source ${kind} cannot be asked here`)
+    return await loaded.look(options, { ...context, source: id, signal })
   }
 
   async function ask(time: number): Promise<void> {

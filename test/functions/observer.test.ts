@@ -181,6 +181,21 @@ describe('an observer', () => {
     assert.equal(observation?.outcome === 'failed' && observation.error.code, 'timeout')
   })
 
+  it('calls a source that is not loaded in time a failure, and nothing is left unhandled', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const config = topologiesOf({ web: { interval: '5s', sources: [{ static: { nodes: [] } }] } }).web
+    assert.ok(config)
+    const context = { now: createClock().now, log: createMemoryLog(), fetch }
+    const loaders = { static: () => new Promise<never>(() => {}) }
+    const observer = createObserver({ topology: 'web', config, loaders, context })
+    const refresh = observer.refresh()
+    await new Promise(setImmediate)
+    t.mock.timers.tick(6_000)
+    await refresh
+    const [observation] = observer.observations()
+    assert.equal(observation?.outcome === 'failed' && observation.error.code, 'timeout')
+  })
+
   it('asks again when an ask died without an end, and heeds the new one only', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] })
     const { observer, first, clock, document } = setUp()
