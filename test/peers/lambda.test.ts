@@ -60,4 +60,12 @@ describe('the Lambda handler', { skip }, () => {
     t.after(lambda.close)
     assert.deepEqual(await refusal(await lambda.fetch('/v1/topologies')), [401, 'unauthenticated'])
   })
+
+  it('has answered a call of its own before the first, so that none waits for what is loaded then', async (t) => {
+    const lambda = await startLambda({ ROLLCALL_CONFIG: JSON.stringify({ topologies, auth: 'none' }) })
+    t.after(lambda.close)
+    await lambda.fetch('/v1/topologies')
+    const [, first] = /"path":"([^"]+)","status":200/.exec(lambda.logs()) ?? []
+    assert.equal(first, '/healthz')
+  })
 })
