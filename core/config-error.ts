@@ -14,18 +14,27 @@ const KINDS: Record<string, string> = {
   record: 'a mapping',
   array: 'a list',
 }
+// What a maximum is one of, where it is not of a number.
+const COUNTED: Record<string, string> = { string: ' characters', array: ' entries' }
 // Their values are named nowhere: an error ends in logs that more people read than the config.
 const SECRET = /cookie|token|secret|password/i
 
 /** The error of one mistake: `[config] <file>: <path>: <sentence>`. */
 export function configError(file: string, path: ConfigPath, sentence: string): RollcallError {
-  const where = path.length === 0 ? '' : `${formatPath(path)}: `
-  return new RollcallError('config', `[config] ${file}: ${where}${sentence}`)
+  return new RollcallError('config', `[config] ${file}: ${at(path, sentence)}`)
+}
+
+/** `<path>: <sentence>`, or the sentence alone for the whole. */
+export function at(path: ConfigPath, sentence: string): string {
+  return path.length === 0 ? sentence : `${formatPath(path)}: ${sentence}`
 }
 
 /** `got …` for what stands at `path` of `raw`, as it was before `${NAME}` was replaced, so that no secret is repeated. */
 export function describeGot(raw: unknown, path: ConfigPath): string {
-  const value = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key], raw)
+  const value = path.reduce<unknown>(
+    (inside, key) => (inside as Record<PropertyKey, unknown> | null | undefined)?.[key],
+    raw,
+  )
   const isOne = value !== undefined && typeof value !== 'object'
   // A file that is only text may be a cookie's own file.
   const isSecret = isOne && (path.length === 0 || path.some((key) => SECRET.test(String(key))))
@@ -55,7 +64,7 @@ export function expectation(issue: z.core.$ZodRawIssue, unknown: UnknownName): s
       if (issue.origin === 'string') return 'expected some text'
       return issue.origin === 'array' ? 'expected at least one entry' : `expected at least ${issue.minimum}`
     case 'too_big':
-      return `expected at most ${issue.maximum}${issue.origin === 'string' ? ' characters' : ''}`
+      return `expected at most ${issue.maximum}${COUNTED[issue.origin] ?? ''}`
     case 'invalid_key':
       return `${issue.issues[0]?.message ?? 'expected something else'} in the key`
     case 'unrecognized_keys':

@@ -1,4 +1,5 @@
-import type * as z from 'zod/mini'
+import * as z from 'zod/mini'
+import { at, expectation, unknownName } from '../core/config-error.ts'
 import { readBody } from './body.ts'
 import { problem } from './problem.ts'
 
@@ -24,8 +25,9 @@ export async function readJsonBody<Parsed>(
   const bytes = isTooLarge ? undefined : await readBody(request.body, maxBytes).catch(cut)
   if (bytes === undefined) throw problem('body_too_large', part, `a body of at most ${maxBytes} bytes, got more`)
   const odd = refuse('a JSON body, got something that does not parse')
-  const parsed = schema.safeParse(await new Response(bytes).json().catch(odd))
+  const error = (issue: z.core.$ZodRawIssue) => expectation(issue, unknownName)
+  const parsed = z.safeParse(schema, await new Response(bytes).json().catch(odd), { error })
   if (parsed.success) return parsed.data
-  const [issue] = parsed.error.issues
-  return refuse(`${shape}, got another body: ${issue?.path.join('.')} ${issue?.message}`)()
+  const [{ path, message } = { path: [], message: 'expected something else' }] = parsed.error.issues
+  return refuse(`${shape}, got another body: ${at(path, message)}`)()
 }

@@ -197,6 +197,20 @@ describe('a plan', () => {
     }
   })
 
+  it('says what is wrong with a body, and where in it', async () => {
+    const { post } = setUp()
+    const table: [object, RegExp][] = [
+      [[], /got another body: expected a mapping$/],
+      [{ connected: [] }, /: self: expected text$/],
+      [{ self: 'a@h', connected: ['b@h', 'b'] }, /: connected\[1\]: expected a node name like /],
+      [{ self: 'a@h', connected: Array(50_001).fill('a@h') }, /: connected: expected at most 50000 entries$/],
+    ]
+    for (const [body, detail] of table) {
+      const said = (await (await post(PLAN, JSON.stringify(body))).json()) as { detail: string }
+      assert.match(said.detail, detail)
+    }
+  })
+
   it('refuses bodies that are hostile or wrong, each with a problem of its own', async () => {
     const { app, post } = setUp()
     const good = { self: 'a@h', connected: [] }
