@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { LineCounter, parseDocument } from 'yaml'
+import { type ErrorCode, LineCounter, parseDocument } from 'yaml'
 import { type Config, parseConfig } from '../core/config.ts'
 import { configError } from '../core/config-error.ts'
 import { RollcallError } from '../core/error.ts'
@@ -43,22 +43,29 @@ async function readText(file: string): Promise<string> {
   }
 }
 
+// Mistakes of which the parser quotes the text, and a cookie may stand there.
+const QUOTED: Partial<Record<ErrorCode, string>> = {
+  BAD_DIRECTIVE: 'a directive (%) that is not known',
+  BAD_DQ_ESCAPE: 'an escape (\\) that is not known: single quotes know none',
+  TAG_RESOLVE_FAILED: 'a tag (!) that is not known: quotes make it text',
+}
+
 /** What a text of YAML says, of JSON too. Throws `config` for every mistake in it, and quotes none: a cookie may stand there. */
 export function parseYaml(text: string, file: string): unknown {
   const lineCounter = new LineCounter()
-  // Pretty errors quote the lines around a mistake, and a cookie may stand there.
-  const document = parseDocument(text, { lineCounter, prettyErrors: false })
+  // Pretty errors quote the lines around a mistake, and warnings on stderr keys.
+  const document = parseDocument(text, { lineCounter, prettyErrors: false, logLevel: 'error' })
   const [mistake] = [...document.errors, ...document.warnings]
   const position = lineCounter.linePos(mistake?.pos[0] ?? 0)
   const wrong = (what: string) => configError(file, [], `expected YAML or JSON, got a mistake in ${what}`)
   if (mistake !== undefined) {
     // What follows a colon is the text itself.
-    const what = mistake.message.replace(/(stream|characters|documents)[:;] .*/s, '$1')
+    const what = QUOTED[mistake.code] ?? mistake.message.replace(/(stream|characters|documents)[:;] .*/s, '$1')
     throw wrong(`line ${position.line}, column ${position.col}: ${what}`)
   }
   try {
     return document.toJS()
   } catch (cause) {
-    throw wrong(`an alias: ${(cause as Error).message}`)
+    throw wrong(`an alias (*): ${(cause as Error).message.replace(/: .*/s, '')}`)
   }
 }

@@ -1,4 +1,4 @@
-import { parse } from 'yaml'
+import { parseYaml } from '../../agent/config.ts'
 import { awsSources } from '../../core/aws-sources.ts'
 import { RollcallError } from '../../core/error.ts'
 import { parseServedConfig, servedSources } from '../../core/served-config.ts'
@@ -76,7 +76,7 @@ export function readDeployment(text: string, { file, env }: DeploymentOrigin): D
 }
 
 function mappingOf(text: string, file: string): Raw {
-  const raw: unknown = parse(text)
+  const raw = parseYaml(text, file)
   if (typeof raw === 'object' && raw !== null && !Array.isArray(raw)) return raw as Raw
   throw refused(file, 'a mapping with the key topologies', 'something else')
 }

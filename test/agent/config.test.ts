@@ -50,8 +50,11 @@ describe('a config file', () => {
       'a: |hunter2\n  b': `${wrong}line 1, column 5: Block scalar header includes extra characters`,
       'a: 1\na: 2': `${wrong}line 2, column 1: Map keys must be unique`,
       'a: 1\n---\nb: 2': `${wrong}line 2, column 1: Source contains multiple documents`,
-      'a: !hidden b': `${wrong}line 1, column 4: Unresolved tag: !hidden`,
-      'a: *b': `${wrong}an alias: Unresolved alias (the anchor must be set before the alias): b`,
+      'a: !hunter2': `${wrong}line 1, column 4: a tag (!) that is not known: quotes make it text`,
+      'a: !b!hunter2 c': `${wrong}line 1, column 4: a tag (!) that is not known: quotes make it text`,
+      'a: "\\Uhunter2"': `${wrong}line 1, column 5: an escape (\\) that is not known: single quotes know none`,
+      '%hunter2\n---\na: b': `${wrong}line 1, column 1: a directive (%) that is not known`,
+      'a: *hunter2': `${wrong}an alias (*): Unresolved alias (the anchor must be set before the alias)`,
       'a: &a [*a]': 'a[0][0]: expected a value, got one that holds itself',
       hunter2: 'expected a mapping with the key topologies, got text that is not shown here',
     }

@@ -34,6 +34,16 @@ function numbered(count: number, entry: (index: number) => string): string {
 
 export const oldFindings: readonly OldFinding[] = [
   {
+    target: 'config',
+    what: 'an escape with a newline in it broke the sentence about it in two',
+    input: '["","\\u\n',
+  },
+  {
+    target: 'config',
+    what: 'a cookie that begins with an exclamation mark stood in the sentence about it',
+    input: 'distribution: { beam: { cookie: !hunter2 } }\n',
+  },
+  {
     target: 'connected',
     what: 'arguments near the deepest, sent back in the error of a call, ended the process',
     input: joinParts([Buffer.of(0), erpc('math', 'none', [nested(510)])]),

@@ -125,6 +125,13 @@ describe('what of a rollcall.yaml goes to Lambda', () => {
     }
   })
 
+  test('is no YAML in one sentence, which quotes nothing of it', () => {
+    const message =
+      /^\[config\] rollcall\.yaml: expected YAML or JSON, got a mistake in line 1, column 12: Missing closing "quote$/
+    const origin = { file: 'rollcall.yaml', env: {} }
+    assert.throws(() => readDeployment('a: "hunter2', origin), { code: 'config', message })
+  })
+
   test('may be open to anybody, when the config says so', () => {
     assert.equal(read([DNS], { rest: 'auth: none' }).isOpen, true)
     assert.equal(read([DNS]).isOpen, false)

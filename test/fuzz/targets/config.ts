@@ -7,6 +7,8 @@ import type { Target } from '../target.ts'
 
 const file = 'rollcall.yaml'
 const MAX_BYTES = 8_192
+// Where a text is no YAML at all, nobody knows which part of it is a secret.
+const LITERAL = 'hunter2'
 const env = { COOKIE: 'Open-Sesame-1', EMPTY: '', PORT: '9100', WORDS: '${COOKIE}' }
 
 const yaml = `# an agent
@@ -70,6 +72,9 @@ export function configTarget(): Target {
       '1e9h',
       '.inf',
       '|\n',
+      `!${LITERAL}`,
+      `*${LITERAL}`,
+      `"\\U${LITERAL}"`,
     ],
     isJson: true,
     inputs: 1_500,
@@ -78,7 +83,7 @@ export function configTarget(): Target {
       // The parser of YAML takes a second for some texts of 64 kB; the file is the operator's own.
       if (input.length > MAX_BYTES) return
       const text = Buffer.from(input).toString()
-      const raw = attempt(() => parseYaml(text, file))
+      const raw = attempt(() => parseYaml(text, file), LITERAL)
       const config = raw === undefined ? undefined : read(raw)
       if (config === undefined) return
       accepted++
@@ -99,13 +104,13 @@ function read(raw: unknown): Config | undefined {
   return attempt(() => parseConfig(raw, { file, env }))
 }
 
-function attempt<T>(work: () => T): T | undefined {
+function attempt<T>(work: () => T, secret = env.COOKIE): T | undefined {
   try {
     return work()
   } catch (error) {
     if (!(error instanceof RollcallError)) throw error
     assert.equal(error.code, 'config')
-    assert.ok(!error.message.includes('\n') && !error.message.includes(env.COOKIE), error.message)
+    assert.ok(!error.message.includes('\n') && !error.message.includes(secret), error.message)
     return undefined
   }
 }
