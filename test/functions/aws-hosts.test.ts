@@ -129,7 +129,8 @@ async function loadedWith(code: string): Promise<string[]> {
     ${code}
     console.log(JSON.stringify(loaded))`
   const cwd = new URL('../..', import.meta.url)
-  const env = { ...process.env, ROLLCALL_CONFIG: JSON.stringify(withSources({ static: { nodes: ['a@h'] } }, EC2)) }
+  const config = withSources({ static: { nodes: ['a@h'] } }, EC2)
+  const env = { ...process.env, ROLLCALL_CONFIG: JSON.stringify({ ...config, log: { level: 'silent' } }) }
   const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', program], { cwd, env })
   return JSON.parse(stdout) as string[]
 }
