@@ -149,7 +149,9 @@ export function dictionary<Value>(entries: readonly (readonly [string, Value])[]
   return filled as Record<string, Value>
 }
 
-const time = z.number()
+// The farthest instant that a Date has, in ms: no sum of such is infinite, which JSON could not hold.
+const FARTHEST = 8.64e15
+const time = z.number().check(z.gte(-FARTHEST), z.lte(FARTHEST))
 const maybeTime = z.optional(time)
 // Any other text may be a name that every object of JavaScript has.
 const node = nodeNameSchema

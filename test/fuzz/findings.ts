@@ -60,6 +60,15 @@ export const oldFindings: readonly OldFinding[] = [
   },
   {
     target: 'state',
+    what: 'two times too far apart had it asked again at no time',
+    input: stateOf(
+      '{"listed":["n5@h"],"missing":{},"details":{},"leavingClocks":{"n5@h":0},"returnedClocks":{},"answeredClock":-1e308}',
+    )
+      .replace('"only"', '"dns"')
+      .replace('"clock":1', '"clock":1e308'),
+  },
+  {
+    target: 'state',
     what: 'very many nodes that came back exhausted the stack',
     input: stateOf(
       `{"listed":[],"missing":{},"details":{},"leavingClocks":{},"returnedClocks":{${numbered(130_000, (index) => `"n${index}@h":0`)}}}`,
