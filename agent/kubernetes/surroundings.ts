@@ -37,10 +37,9 @@ export async function findTarget(
   if (url.startsWith('http://')) {
     return tokenFile === undefined ? { url } : { url, token: await readToken(tokenFile) }
   }
-  const [token, ca] = await Promise.all([
-    readToken(tokenFile ?? join(serviceAccount, 'token')),
-    readCa(caFile ?? join(serviceAccount, 'ca.crt')),
-  ])
+  // One after the other: where neither is there, it says the same each time.
+  const token = await readToken(tokenFile ?? join(serviceAccount, 'token'))
+  const ca = await readCa(caFile ?? join(serviceAccount, 'ca.crt'))
   return { url, token, ca }
 }
 
