@@ -15,6 +15,7 @@ interface Given {
   readonly seconds: number
   readonly inputs: number | undefined
   readonly seed: number
+  readonly help: boolean
 }
 
 async function main(): Promise<number> {
@@ -22,6 +23,10 @@ async function main(): Promise<number> {
   if (given instanceof Error) {
     process.stderr.write(`${given.message}\n\n${USAGE}`)
     return 2
+  }
+  if (given.help) {
+    process.stdout.write(USAGE)
+    return 0
   }
   let findings = 0
   for (const name of given.chosen) {
@@ -43,7 +48,12 @@ async function main(): Promise<number> {
 function readArguments(): Given | Error {
   try {
     const { values, positionals } = parseArgs({
-      options: { seconds: { type: 'string' }, inputs: { type: 'string' }, seed: { type: 'string' } },
+      options: {
+        seconds: { type: 'string' },
+        inputs: { type: 'string' },
+        seed: { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
       allowPositionals: true,
     })
     const unknown = positionals.find((name) => !Object.hasOwn(targets, name))
@@ -51,7 +61,8 @@ function readArguments(): Given | Error {
     const [seconds = 60, inputs, seed = Date.now() % 2 ** 32] = [values.seconds, values.inputs, values.seed].map(
       toNumber,
     )
-    return { chosen: positionals.length === 0 ? Object.keys(targets) : positionals, seconds, inputs, seed }
+    const chosen = positionals.length === 0 ? Object.keys(targets) : positionals
+    return { chosen, seconds, inputs, seed, help: values.help }
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error))
   }

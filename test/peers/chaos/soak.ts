@@ -24,6 +24,7 @@ interface Given {
   readonly forMs: number
   readonly everyMs: number
   readonly seed: number
+  readonly help: boolean
 }
 
 function readArguments(): Given | Error {
@@ -33,10 +34,12 @@ function readArguments(): Given | Error {
         minutes: { type: 'string', default: '30' },
         every: { type: 'string', default: '10s' },
         seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+        help: { type: 'boolean', default: false },
       },
     })
     const forMs = durationOf('minutes', `${values.minutes}m`)
-    return { forMs, everyMs: durationOf('every', values.every), seed: seedOf('seed', values.seed) }
+    const everyMs = durationOf('every', values.every)
+    return { forMs, everyMs, seed: seedOf('seed', values.seed), help: values.help }
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error))
   }
@@ -109,6 +112,7 @@ async function main(): Promise<void> {
     process.exitCode = 2
     return
   }
+  if (given.help) return void process.stdout.write(USAGE)
   const { forMs, everyMs, seed } = given
   const ending = new AbortController()
   const { promise: interrupted, resolve: interrupt } = Promise.withResolvers<'interrupted'>()
