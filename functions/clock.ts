@@ -1,4 +1,5 @@
 import { RollcallError } from '../core/error.ts'
+import { MAX_TIMER_MS } from './within.ts'
 
 /** Time and chance: one seam for everything that waits, in any runtime. */
 export interface Clock {
@@ -12,9 +13,6 @@ export interface Clock {
 
 /** The real clock. On Node its timers keep the process alive until they end or are aborted. */
 export const systemClock: Clock = { now: Date.now, random: Math.random, sleep }
-
-// What setTimeout can count; beyond it, it fires at once.
-const MAX_TIMER_MS = 2 ** 31 - 1
 
 async function sleep(ms: number, signal: AbortSignal): Promise<void> {
   for (let left = ms; left > 0 && !signal.aborted; left -= MAX_TIMER_MS)

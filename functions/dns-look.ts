@@ -12,6 +12,7 @@ import { type Finding, outcomeOf, together } from '../core/sources/outcome.ts'
 import { createDnsClient, type DnsClient } from './dns-client.ts'
 import { basenameFor } from './resolvers/basename.ts'
 import type { SourceContext } from './resolvers/source.ts'
+import { within } from './within.ts'
 
 /** Whom to ask, and for which names. */
 export interface Nameservers {
@@ -41,10 +42,11 @@ export async function lookUp(
   const { source, signal: ending, now } = context
   const at = now()
   const basename = basenameFor(options.basename, context, 'dns')
-  const signal = AbortSignal.any([ending, AbortSignal.timeout(Math.ceil(options.timeout))])
-  const { ask, namesFor } = await nameserversFor(options, { ...context, signal })
-  const look = { options, basename, resolve: createDnsClient(ask) }
-  const finding = all([options.query].flat().map((query) => findQuery(namesFor(query), look)))
+  const finding = within({ ms: options.timeout, signal: ending }, async (signal) => {
+    const { ask, namesFor } = await nameserversFor(options, { ...context, signal })
+    const look = { options, basename, resolve: createDnsClient(ask) }
+    return await all([options.query].flat().map((query) => findQuery(namesFor(query), look)))
+  })
   // Whoever ends a look is told so, and not that nobody answered.
   const found = await finding.finally(() => ending.throwIfAborted())
   return { source, at, ...outcomeOf(found) }

@@ -13,6 +13,7 @@ import { decodeMessage, encodeQuestion, timeout } from './dns-message.ts'
 import { exchangeByHttps } from './dns-over-https.ts'
 import type { SystemResolver } from './resolv-conf.ts'
 import type { SourceContext } from './resolvers/source.ts'
+import { within } from './within.ts'
 
 // As resolv.conf(5) has it: a packet of UDP may be lost.
 const UDP_ATTEMPTS = 2
@@ -58,13 +59,14 @@ function createFailover({ servers, attempts, tryMs, context }: FailoverOptions):
   let order = servers
 
   async function askOnce(server: string, question: DnsQuestion): Promise<DnsAnswer> {
-    const trySignal = AbortSignal.any([signal, AbortSignal.timeout(tryMs)])
-    try {
-      const message = await exchangeMessage(server, question, { ...context, signal: trySignal })
-      return readAnswer(question, message, server)
-    } catch (error) {
-      throw trySignal.aborted && !(error instanceof RollcallError) ? timeout(question, server) : error
-    }
+    const message = await within({ ms: tryMs, signal }, async (trySignal) => {
+      try {
+        return await exchangeMessage(server, question, { ...context, signal: trySignal })
+      } catch (error) {
+        throw trySignal.aborted && !(error instanceof RollcallError) ? timeout(question, server) : error
+      }
+    })
+    return readAnswer(question, message, server)
   }
 
   return async function ask(question) {

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import { addAbortSignal } from 'node:stream'
 import { RollcallError } from '../../core/error.ts'
+import { within } from '../clock.ts'
 import { causeOf, established, STEP_TIMEOUT_MS } from './socket.ts'
 
 /** The port that IANA gave epmd. */
@@ -90,32 +91,32 @@ export async function announce({ basename, port, hidden }: Announcement, options
   request.set(name, 13)
 
   const socket = await open(options)
-  const timeout = AbortSignal.timeout(timeoutMs)
-  const limit = signal === undefined ? timeout : AbortSignal.any([signal, timeout])
-  // Not by addAbortSignal, which would end the registration when the time is over.
-  const giveUp = () => socket.destroy(limit.reason)
-  limit.addEventListener('abort', giveUp, { once: true })
-  let reply = Buffer.alloc(0)
-  try {
-    socket.write(request)
-    for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      reply = Buffer.concat([reply, chunk])
-      // The creation that follows is left, as OTP leaves that of every registration but the first.
-      if (reply.length >= 2) break
+  await within({ ms: timeoutMs, signal }, async (limit) => {
+    // Not by addAbortSignal, which would end the registration too.
+    const giveUp = () => socket.destroy(limit.reason)
+    limit.addEventListener('abort', giveUp)
+    let reply = Buffer.alloc(0)
+    try {
+      socket.write(request)
+      for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        reply = Buffer.concat([reply, chunk])
+        // The creation that follows is left, as OTP leaves that of every registration but the first.
+        if (reply.length >= 2) break
+      }
+      if (reply.length === 0) throw closedAtOnce(options)
+      if ((reply[0] !== ALIVE2_X_RESP && reply[0] !== ALIVE2_RESP) || reply.length < 2) {
+        throw garbled(options, 'an answer to a registration', reply)
+      }
+      if (reply[1] !== 0) throw taken(basename, options)
+    } catch (error) {
+      socket.destroy()
+      signal?.throwIfAborted()
+      if (error instanceof RollcallError) throw error
+      throw limit.aborted ? unreachable(options, timedOut(timeoutMs)) : closedAtOnce(options, error)
+    } finally {
+      limit.removeEventListener('abort', giveUp)
     }
-    if (reply.length === 0) throw closedAtOnce(options)
-    if ((reply[0] !== ALIVE2_X_RESP && reply[0] !== ALIVE2_RESP) || reply.length < 2) {
-      throw garbled(options, 'an answer to a registration', reply)
-    }
-    if (reply[1] !== 0) throw taken(basename, options)
-  } catch (error) {
-    socket.destroy()
-    signal?.throwIfAborted()
-    if (error instanceof RollcallError) throw error
-    throw timeout.aborted ? unreachable(options, timedOut(timeoutMs)) : closedAtOnce(options, error)
-  } finally {
-    limit.removeEventListener('abort', giveUp)
-  }
+  })
   // With something unread its end would never be seen.
   return socket.resume()
 }
@@ -124,25 +125,26 @@ export async function announce({ basename, port, hidden }: Announcement, options
 async function ask(request: number, body: string, options: EpmdOptions, maxBytes: number): Promise<Buffer> {
   const { signal, timeoutMs = STEP_TIMEOUT_MS } = options
   const socket = await open(options)
-  const timeout = AbortSignal.timeout(timeoutMs)
-  addAbortSignal(signal === undefined ? timeout : AbortSignal.any([signal, timeout]), socket)
   const head = Buffer.from([0, 0, request])
   head.writeUInt16BE(1 + body.length)
   const chunks: Buffer[] = []
   let size = 0
-  try {
-    socket.write(Buffer.concat([head, Buffer.from(body, 'latin1')]))
-    for await (const chunk of socket as AsyncIterable<Buffer>) {
-      size += chunk.length
-      if (size > maxBytes) throw garbled(options, `at most ${maxBytes} bytes`, chunk)
-      chunks.push(chunk)
+  await within({ ms: timeoutMs, signal }, async (limit) => {
+    addAbortSignal(limit, socket)
+    try {
+      socket.write(Buffer.concat([head, Buffer.from(body, 'latin1')]))
+      for await (const chunk of socket as AsyncIterable<Buffer>) {
+        size += chunk.length
+        if (size > maxBytes) throw garbled(options, `at most ${maxBytes} bytes`, chunk)
+        chunks.push(chunk)
+      }
+    } catch (error) {
+      signal?.throwIfAborted()
+      throw error instanceof RollcallError ? error : unreachable(options, error)
+    } finally {
+      socket.destroy()
     }
-  } catch (error) {
-    signal?.throwIfAborted()
-    throw error instanceof RollcallError ? error : unreachable(options, error)
-  } finally {
-    socket.destroy()
-  }
+  })
   return Buffer.concat(chunks)
 }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { RollcallError } from '../../core/error.ts'
+import { within } from '../clock.ts'
 
 /** How long each step of a set-up may take: the default of Erlang's `net_setuptime`. */
 export const STEP_TIMEOUT_MS = 7_000
@@ -72,14 +73,15 @@ export async function established(
 ): Promise<void> {
   // An error after this wait is seen by whoever reads the socket; without a listener it would end the process.
   socket.on('error', () => {})
-  const timeout = AbortSignal.timeout(timeoutMs)
-  try {
-    await once(socket, event, { signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]) })
-  } catch (cause) {
-    socket.destroy()
-    signal?.throwIfAborted()
-    throw failure(timeout.aborted ? new Error(`no answer within ${timeoutMs} ms`) : cause)
-  }
+  await within({ ms: timeoutMs, signal }, async (limit) => {
+    try {
+      await once(socket, event, { signal: limit })
+    } catch (cause) {
+      socket.destroy()
+      signal?.throwIfAborted()
+      throw failure(limit.aborted ? new Error(`no answer within ${timeoutMs} ms`) : cause)
+    }
+  })
 }
 
 /** The text of anything thrown; a failed attempt at several addresses has it in its parts only. */

@@ -5,7 +5,7 @@ import type { NodeName } from '../../core/node.ts'
 import { isSourcePath } from '../../core/sources/own.ts'
 import { resolvers } from '../../functions/resolvers/index.ts'
 import type { Log, Source, SourceContext } from '../../functions/resolvers/source.ts'
-import { type Clock, systemClock } from '../clock.ts'
+import { type Clock, systemClock, within } from '../clock.ts'
 import { createLook, type Look, poll, requireObservation } from './poll.ts'
 
 /** The sources that an agent can ask, by kind, loaded on first use; each load gives one with a memory of its own. */
@@ -117,17 +117,16 @@ async function* checked(stream: AsyncIterable<unknown>, source: string): AsyncGe
 function heardBy(source: Source<unknown>, silentMs: number | undefined): NonNullable<Source<unknown>['look']> {
   return async (options, context) => {
     const listenMs = silentMs ?? source.listenMs?.(options)
-    const signal =
-      listenMs === undefined ? context.signal : AbortSignal.any([context.signal, AbortSignal.timeout(listenMs)])
-    const listening = { ...context, signal }
-    let heard: Observation | undefined
-    for await (const observation of source.watch?.(options, listening) ?? []) {
-      heard = observation
-      if (listenMs === undefined) break
-    }
-    if (heard !== undefined) return heard
-    const expected = `[${context.source}] expected to hear of a node`
-    if (signal.aborted) throw new RollcallError('nothing_heard', `${expected} within ${listenMs} ms, got nothing`)
-    throw new RollcallError('watch_ended', `${expected}, got the end of the stream`)
+    return await within({ ms: listenMs ?? Infinity, signal: context.signal }, async (signal) => {
+      let heard: Observation | undefined
+      for await (const observation of source.watch?.(options, { ...context, signal }) ?? []) {
+        heard = observation
+        if (listenMs === undefined) break
+      }
+      if (heard !== undefined) return heard
+      const expected = `[${context.source}] expected to hear of a node`
+      if (signal.aborted) throw new RollcallError('nothing_heard', `${expected} within ${listenMs} ms, got nothing`)
+      throw new RollcallError('watch_ended', `${expected}, got the end of the stream`)
+    })
   }
 }

@@ -1,6 +1,7 @@
 import { RollcallError } from '../../core/error.ts'
 import { readBody } from '../body.ts'
 import type { SourceContext } from '../resolvers/source.ts'
+import { isOverdue, within } from '../within.ts'
 
 /** What is asked of the metadata service, and by whom. */
 export interface MetadataOptions {
@@ -49,23 +50,19 @@ export async function openMetadata({ part, env }: MetadataOptions, context: Sour
   }
 
   async function ask(path: string, request: RequestInit): Promise<{ status: number; text: string }> {
-    const signal = AbortSignal.any([context.signal, AbortSignal.timeout(TIMEOUT_MS)])
-    try {
-      const response = await context.fetch(new URL(path, base), { ...request, redirect: 'manual', signal })
-      const bytes = await readBody(response.body, MAX_BYTES)
-      if (bytes !== undefined) return { status: response.status, text: new TextDecoder().decode(bytes) }
-    } catch (cause) {
-      if (context.signal.aborted && !isOverdue(context.signal)) throw context.signal.reason
-      const { code, name } = ((cause as Error).cause ?? cause) as { code?: string; name: string }
-      throw noMetadata(part, signal.aborted ? 'none in time' : (code ?? name), { cause })
-    }
-    throw noMetadata(part, `more than ${MAX_BYTES} bytes`)
+    return await within({ ms: TIMEOUT_MS, signal: context.signal }, async (signal) => {
+      try {
+        const response = await context.fetch(new URL(path, base), { ...request, redirect: 'manual', signal })
+        const bytes = await readBody(response.body, MAX_BYTES)
+        if (bytes !== undefined) return { status: response.status, text: new TextDecoder().decode(bytes) }
+      } catch (cause) {
+        if (context.signal.aborted && !isOverdue(context.signal)) throw context.signal.reason
+        const { code, name } = ((cause as Error).cause ?? cause) as { code?: string; name: string }
+        throw noMetadata(part, signal.aborted ? 'none in time' : (code ?? name), { cause })
+      }
+      throw noMetadata(part, `more than ${MAX_BYTES} bytes`)
+    })
   }
-}
-
-/** Whether it was a deadline that ended it, and nobody's wish. */
-export function isOverdue({ reason }: AbortSignal): boolean {
-  return (reason as Error | undefined)?.name === 'TimeoutError'
 }
 
 function isIpv6(env: MetadataOptions['env']): boolean {

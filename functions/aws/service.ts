@@ -2,7 +2,8 @@ import { RollcallError } from '../../core/error.ts'
 import { type AwsOptions, isRegion } from '../../core/sources/aws.ts'
 import { readBody } from '../body.ts'
 import type { SourceContext } from '../resolvers/source.ts'
-import { isOverdue, openMetadata } from './metadata.ts'
+import { isOverdue } from '../within.ts'
+import { openMetadata } from './metadata.ts'
 import { explain } from './refusal.ts'
 
 /** What a client of the SDK is made with. */

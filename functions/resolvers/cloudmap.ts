@@ -8,6 +8,7 @@ import {
 } from '../../core/sources/cloudmap.ts'
 import { outcomeOf } from '../../core/sources/outcome.ts'
 import { createAwsService } from '../aws/service.ts'
+import { within } from '../within.ts'
 import { basenameFor } from './basename.ts'
 import type { Source, SourceContext } from './source.ts'
 
@@ -58,19 +59,18 @@ export function createCloudmapSource({ env = process.env }: CloudmapSeams = {}):
     async look(options, context) {
       const at = context.now()
       const basename = basenameFor(options.basename, context, 'cloudmap')
-      const signal = AbortSignal.any([context.signal, AbortSignal.timeout(Math.ceil(options.timeout))])
-      const asking = { ...context, signal }
-      let answer = listed
-      if (answer === undefined || !(await isCurrent(answer, options, asking))) {
+      const answer = await within({ ms: options.timeout, signal: context.signal }, async (signal) => {
+        const asking = { ...context, signal }
+        if (listed !== undefined && (await isCurrent(listed, options, asking))) return listed
         const operation = 'DiscoverInstances'
         const found = await service(
           { operation, send: (client, abort) => client.discover(options, abort) },
           options,
           asking,
         )
-        answer = { ...readInstances(found, basename), at }
-        listed = answer
-      }
+        return { ...readInstances(found, basename), at }
+      })
+      listed = answer
       context.signal.throwIfAborted()
       return { source: context.source, at, ...outcomeOf(answer) }
     },

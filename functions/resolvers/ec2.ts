@@ -13,6 +13,7 @@ import {
 import { findingOf, outcomeOf } from '../../core/sources/outcome.ts'
 import { openMetadata } from '../aws/metadata.ts'
 import { createAwsService } from '../aws/service.ts'
+import { within } from '../within.ts'
 import { basenameFor } from './basename.ts'
 import type { Source, SourceContext } from './source.ts'
 
@@ -66,10 +67,10 @@ export function createEc2Source({ env = process.env, pageSize = PAGE_SIZE }: Ec2
     async look(options, context) {
       const at = context.now()
       const basename = basenameFor(options.basename, context, 'ec2')
-      const signal = AbortSignal.any([context.signal, AbortSignal.timeout(Math.ceil(options.timeout))])
-      const asking = { options, context: { ...context, signal } }
-      const filters = filtersOf(await tagsOf(asking))
-      const { entries, flaw } = await readPages(filters, { basename, asking })
+      const { entries, flaw } = await within({ ms: options.timeout, signal: context.signal }, async (signal) => {
+        const asking = { options, context: { ...context, signal } }
+        return await readPages(filtersOf(await tagsOf(asking)), { basename, asking })
+      })
       context.signal.throwIfAborted()
       const { members, flaws } = findingOf(entries)
       return {
