@@ -21,20 +21,17 @@ const SECRET = /cookie|token|secret|password/i
 
 /** The error of one mistake: `[config] <file>: <path>: <sentence>`. */
 export function configError(file: string, path: ConfigPath, sentence: string): RollcallError {
-  return new RollcallError('config', `[config] ${file}: ${at(path, sentence)}`)
+  return new RollcallError('config', `[config] ${file}: ${sentenceAt(path, sentence)}`)
 }
 
 /** `<path>: <sentence>`, or the sentence alone for the whole. */
-export function at(path: ConfigPath, sentence: string): string {
+export function sentenceAt(path: ConfigPath, sentence: string): string {
   return path.length === 0 ? sentence : `${formatPath(path)}: ${sentence}`
 }
 
 /** `got …` for what stands at `path` of `raw`, as it was before `${NAME}` was replaced, so that no secret is repeated. */
 export function describeGot(raw: unknown, path: ConfigPath): string {
-  const value = path.reduce<unknown>(
-    (inside, key) => (inside as Record<PropertyKey, unknown> | null | undefined)?.[key],
-    raw,
-  )
+  const value = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key], raw)
   const isOne = value !== undefined && typeof value !== 'object'
   // A file that is only text may be a cookie's own file.
   const isSecret = isOne && (path.length === 0 || path.some((key) => SECRET.test(String(key))))

@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import { at, expectation, unknownName } from '../core/config-error.ts'
+import { expectation, sentenceAt, unknownName } from '../core/config-error.ts'
 import { readBody } from './body.ts'
 import { problem } from './problem.ts'
 
@@ -29,5 +29,5 @@ export async function readJsonBody<Parsed>(
   const parsed = z.safeParse(schema, await new Response(bytes).json().catch(odd), { error })
   if (parsed.success) return parsed.data
   const [{ path, message } = { path: [], message: 'expected something else' }] = parsed.error.issues
-  return refuse(`${shape}, got another body: ${at(path, message)}`)()
+  return refuse(`${shape}, got another body: ${sentenceAt(path, message)}`)()
 }

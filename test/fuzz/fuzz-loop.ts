@@ -41,7 +41,7 @@ export async function fuzz(target: Target, { seed, goesOn, onInput }: LoopOption
       inputs++
       onInput(input)
       await target.run(input)
-      // A target that waits for nothing would keep every timer from firing, and what they hold would pile up.
+      // A target that waits for nothing would be one job without end: no timer fires in it, and what a WeakRef was made for stays.
       await turn()
     }
   }

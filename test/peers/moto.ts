@@ -70,6 +70,8 @@ async function startTurns(port: number): Promise<{ url: string; close: () => voi
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
+  // Where moto does not come up, nobody closes it.
+  server.unref()
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     close() {

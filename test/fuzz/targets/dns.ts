@@ -12,15 +12,13 @@ const log = { debug() {}, info() {}, warn() {}, error() {} }
 const query = 'web.internal'
 // Each question may be asked twice, and over TCP again.
 const MAX_EXCHANGES = 4 * 1_000
-// Answers come at once. The timer of each question lives on, and there are thousands in a second.
-const usual = { query, basename: 'app', server: 'udp://127.0.0.1:53', timeout: '100ms' }
 const asked: readonly DnsOptions[] = [
   { types: ['A'] },
   { types: ['A', 'AAAA'] },
   { types: ['A'], host: 'hostname' },
   { types: ['SRV'] },
   { types: ['SRV'], host: 'ip' },
-].map((given) => dnsOptionsSchema.parse({ ...usual, ...given }))
+].map((given) => dnsOptionsSchema.parse({ query, basename: 'app', server: 'udp://127.0.0.1:53', ...given }))
 
 /** The options, and what stands in an answer before and after its question: flags and counts, records. */
 function answer(choice: number, answers: Answer[], additionals: Answer[] = [], flags = 0x8180): Uint8Array {
